@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# duet: the whole build, in one file.  `make help` lists the targets.
+#
+#   make check                  plain build, below build/
+#   make check SAN=address      ASan, UBSan and LSan, below build-address/
+#   make check SAN=thread       TSan, below build-thread/
+#   make CC=clang               below build-clang/
+#
+# Every build folder is complete in itself; build-deps/ is shared by all
+# and survives `make clean`.
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+SAN ?=
+
+# ------------------------------------------------------------- sources
+
+# Pure: no system calls, clock, threads, allocation after start.
+# `make tidy` looks at what these objects import.
+PURE := \
+  replicator/core.c \
+  replicator/core-client.c \
+  replicator/core-link.c \
+  replicator/core-sync.c \
+  replicator/core-check.c \
+  replicator/generation.c \
+  replicator/ranges.c \
+  replicator/marks.c \
+  replicator/meta.c \
+  replicator/wire.c \
+  replicator/exportname.c \
+  nbdkit-plugin/route.c \
+  nbdkit-plugin/unanswered.c
+
+# Shells: they do what the core says.
+SHELLS := \
+  replicator/engine.c \
+  replicator/engine-client.c \
+  replicator/engine-peer.c \
+  replicator/jobs.c \
+  replicator/latency.c \
+  replicator/store.c \
+  replicator/store-open.c \
+  replicator/commit.c \
+  replicator/fileio.c \
+  replicator/metafile.c \
+  replicator/link.c \
+  replicator/connector.c \
+  replicator/hail.c \
+  replicator/address.c \
+  replicator/sender.c \
+  replicator/receiver.c \
+  replicator/control.c \
+  replicator/status.c
+
+# Shells of the proxy.
+PROXY := \
+  nbdkit-plugin/proxy.c \
+  nbdkit-plugin/proxy-session.c \
+  nbdkit-plugin/proxy-node.c \
+  nbdkit-plugin/proxy-request.c \
+  nbdkit-plugin/proxystate.c \
+  nbdkit-plugin/upstream.c
+
+# What becomes a plugin or a program of its own.
+DUET := nbdkit-plugin/duet.c
+DUETPROXY := \
+  nbdkit-plugin/duetproxy.c \
+  nbdkit-plugin/proxy.c \
+  nbdkit-plugin/proxy-session.c \
+  nbdkit-plugin/proxy-node.c \
+  nbdkit-plugin/proxy-request.c \
+  nbdkit-plugin/proxystate.c \
+  nbdkit-plugin/upstream.c
+DUETCTL := replicator/duetctl.c
+
+# Tests are found by name: check-NAME.c is a unit test program, sim*.c
+# together are the simulator, tool-NAME.c is a program that end-to-end
+# tests call, test-NAME.sh is an end-to-end test.
+UNIT_SRC := $(sort $(wildcard tests/check-*.c))
+SIM_SRC := $(sort $(wildcard tests/sim*.c))
+TOOL_SRC := $(sort $(wildcard tests/tool-*.c))
+MAN_SRC := $(sort $(wildcard docs/*.pod))
+
+LIBRARY := $(PURE) $(SHELLS) $(PROXY)
+SOURCES := $(LIBRARY) $(DUET) $(DUETPROXY) $(DUETCTL) \
+  $(UNIT_SRC) $(SIM_SRC) $(TOOL_SRC)
+
+# --------------------------------------------------------------- flags
+
+ifneq ($(filter-out address thread,$(SAN)),)
+$(error SAN must be address or thread)
+endif
+
+is_clang := $(findstring clang,$(notdir $(CC)))
+BUILD := build$(if $(is_clang),-clang)$(if $(SAN),-$(SAN))
+CACHE := build-deps/nbdkit
+
+CFLAGS ?= -O2 -g
+CPPFLAGS_ALL = -D_GNU_SOURCE -Iinclude -Ireplicator -Inbdkit-plugin $(CPPFLAGS)
+CFLAGS_ALL = -std=c11 $(CFLAGS) -fPIC -fvisibility=hidden -pthread \
+  -Wall -Wextra -Wshadow -Wvla -Wconversion -Wstrict-prototypes -Werror
+LDFLAGS_ALL = -pthread -Wl,--as-needed $(LDFLAGS)
+# Plugins find nbdkit_* in the server that loads them.
+LDFLAGS_PLUGIN = -shared -Wl,-z,relro,-z,now
+
+ifeq ($(SAN),address)
+SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+else ifeq ($(SAN),thread)
+SAN_FLAGS := -fsanitize=thread
+endif
+ifneq ($(SAN),)
+ifneq ($(is_clang),)
+$(error SAN needs gcc: an nbdkit that is not sanitized has to preload the \
+  runtime as a shared library)
+endif
+CFLAGS_ALL += $(SAN_FLAGS) -fno-omit-frame-pointer
+LDFLAGS_ALL += $(SAN_FLAGS)
+# A leak is reported after nbdkit has closed the plugin: keep it mapped,
+# or the report has no names.
+LDFLAGS_PLUGIN += -Wl,-z,nodelete
+CPPFLAGS_ALL += -DDUET_CHECK=1
+endif
+
+# Asked when first needed and then remembered, so that `make deps` and
+# `make clean` work where nothing is installed.
+pkg_once = $(eval $(1) := $$(shell pkg-config $(2)))$($(1))
+CORE_PC := liburcu-bp liburcu-cds libisal libxxhash jansson
+CFLAGS_PC = $(call pkg_once,CFLAGS_PC,--cflags $(CORE_PC) libnbd nbdkit check)
+LIBS_CORE = $(call pkg_once,LIBS_CORE,--libs $(CORE_PC))
+LIBS_NBD = $(call pkg_once,LIBS_NBD,--libs libnbd)
+LIBS_CHECK = $(call pkg_once,LIBS_CHECK,--libs check)
+
+# Short lines unless V=1.
+ifeq ($(V),)
+Q := @
+say = @printf '  %-4s %s\n' $(1) $@
+endif
+
+# ------------------------------------------------------------- outputs
+
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+checkobj = $(patsubst %.c,$(BUILD)/obj-check/%.o,$(1))
+
+PLUGINS := $(BUILD)/nbdkit-duet-plugin.so $(BUILD)/nbdkit-duetproxy-plugin.so
+UNIT := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/%)
+SIM := $(if $(SIM_SRC),$(BUILD)/sim)
+TOOLS := $(TOOL_SRC:tests/%.c=$(BUILD)/tests/%)
+MAN := $(MAN_SRC:docs/%.pod=$(BUILD)/man/%.1)
+E2E := $(sort $(wildcard tests/test-*.sh))
+
+.PHONY: all
+all: $(PLUGINS) $(BUILD)/duetctl $(BUILD)/nbdkit $(MAN)
+
+.PHONY: tests
+tests: $(UNIT) $(SIM) $(TOOLS)
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_PC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+# The same with the core's invariants checked after each step.
+$(BUILD)/obj-check/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -DDUET_CHECK=1 $(CFLAGS_PC) $(CFLAGS_ALL) \
+	  -MMD -MP -c -o $@ $<
+
+$(BUILD)/libduet.a: $(call obj,$(LIBRARY))
+	@rm -f $@
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
+
+$(BUILD)/libduet-check.a: $(call checkobj,$(LIBRARY))
+	@rm -f $@
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
+
+$(BUILD)/nbdkit-duet-plugin.so: $(call obj,$(DUET)) $(BUILD)/libduet.a
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_PLUGIN) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CORE)
+
+$(BUILD)/nbdkit-duetproxy-plugin.so: $(call obj,$(DUETPROXY)) \
+    $(BUILD)/libduet.a
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_PLUGIN) $(LDFLAGS_ALL) -o $@ $^ \
+	  $(LIBS_NBD) $(LIBS_CORE)
+
+$(BUILD)/duetctl: $(call obj,$(DUETCTL)) $(BUILD)/libduet.a
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CORE)
+
+$(UNIT): $(BUILD)/tests/%: $(BUILD)/obj-check/tests/%.o \
+    $(BUILD)/libduet-check.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CHECK) \
+	  $(LIBS_NBD) $(LIBS_CORE)
+
+$(BUILD)/sim: $(call checkobj,$(SIM_SRC)) $(BUILD)/libduet-check.a
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CORE)
+
+$(TOOLS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libduet.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_NBD) $(LIBS_CORE)
+
+$(BUILD)/man/%.1: docs/%.pod
+	@mkdir -p $(@D)
+	$(call say,MAN)
+	$(Q)pod2man --section=1 --center=duet --release=duet \
+	  --name=$(shell echo $* | tr a-z A-Z) $< $@
+
+# A sound nbdkit to run everything under: the system's, or one built from
+# Debian 13's source.  The script decides, and builds only once.
+$(BUILD)/nbdkit: nbdkit-plugin/build-nbdkit.sh
+	@nbdkit-plugin/build-nbdkit.sh $(CACHE) $@
+
+# Kept, or make deletes them as intermediate files.
+.SECONDARY:
+
+# ---------------------------------------------------------------- deps
+
+# To build, check and demo.
+DEPS := gcc make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev libnbd-bin \
+  liburcu-dev libisal-dev libxxhash-dev libjansson-dev check \
+  qemu-utils fio jq perl python3-libnbd e2fsprogs iproute2 socat \
+  dpkg-dev libgnutls28-dev debian-archive-keyring
+# For `make tidy` and CC=clang.
+DEPS_DEV := $(DEPS) clang clang-format
+
+KEYRINGS := /usr/share/keyrings
+
+# Which of $(1) are missing.  The keyring of a Debian 12 that was never
+# updated does not know Debian 13's key, and then counts as missing.
+missing = $(filter-out $(shell \
+  dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $(1) 2> /dev/null | \
+  sed -n 's/ installed$$//p'),$(1)) \
+  $(if $(wildcard $(KEYRINGS)/debian-archive-trixie-stable.gpg),, \
+  debian-archive-keyring)
+
+.PHONY: deps deps-dev
+deps: WANTED := $(DEPS)
+deps-dev: WANTED := $(DEPS_DEV)
+deps deps-dev:
+	@missing="$(strip $(call missing,$(WANTED)))"; \
+	[ -z "$$missing" ] && exit 0; \
+	get="apt-get install -y -q --no-install-recommends $$missing"; \
+	if [ "$$(id -u)" = 0 ]; then sudo=env; \
+	elif sudo -n true 2> /dev/null; then sudo='sudo env'; \
+	else echo "run as root: apt-get update && $$get" >&2; exit 1; fi; \
+	echo "installing $$missing"; \
+	$$sudo apt-get -q update < /dev/null && \
+	$$sudo DEBIAN_FRONTEND=noninteractive $$get < /dev/null
+
+# --------------------------------------------------------------- tests
+
+# make reads this file before deps are there; what needs them is made by
+# a second make.
+.PHONY: check
+check: deps
+	@$(MAKE) --no-print-directory check-built
+
+.PHONY: check-built
+check-built: all tests
+	@BUILD=$(BUILD) SAN=$(SAN) CC='$(CC)' \
+	  tests/run.sh $(UNIT) $(SIM) $(E2E)
+
+.PHONY: demo
+demo: deps
+	@$(MAKE) --no-print-directory demo-built
+
+.PHONY: demo-built
+demo-built: all $(TOOLS)
+	@BUILD=$(BUILD) tests/demo.sh
+
+.PHONY: tidy
+tidy: deps-dev $(call obj,$(PURE))
+	@SOURCES='$(SOURCES)' PURE='$(call obj,$(PURE))' tests/tidy.sh
+
+# ------------------------------------------------- install, clean, help
+
+prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+mandir ?= $(prefix)/share/man
+# nbdkit finds plugins by short name in this folder only.
+plugindir ?= $(call pkg_once,plugindir,--variable=plugindir nbdkit)
+
+.PHONY: install
+install: $(PLUGINS) $(BUILD)/duetctl $(MAN)
+	install -d $(DESTDIR)$(plugindir) $(DESTDIR)$(bindir) \
+	  $(DESTDIR)$(mandir)/man1
+	install -m 755 $(PLUGINS) $(DESTDIR)$(plugindir)
+	install -m 755 $(BUILD)/duetctl $(DESTDIR)$(bindir)
+	$(if $(MAN),install -m 644 $(MAN) $(DESTDIR)$(mandir)/man1)
+
+.PHONY: clean distclean
+clean:
+	rm -rf build build-address build-thread build-clang
+
+distclean: clean
+	rm -rf build-deps
+
+.PHONY: help
+help:
+	@echo 'make all            plugins, duetctl, build/nbdkit, man pages'
+	@echo 'make deps           install what is missing (apt-get, as root)'
+	@echo 'make deps-dev       also what tidy and CC=clang need'
+	@echo 'make demo           deps, all, then the show'
+	@echo 'make check          deps, all, then unit and end-to-end tests'
+	@echo '  SAN=address       the same under ASan, UBSan and LSan'
+	@echo '  SAN=thread        the same under TSan'
+	@echo '  E2E=tests/test-x.sh, E2E= , UNIT=   run only those, or none'
+	@echo '  JOBS=2 KEEP=1     tests at a time; keep their folders'
+	@echo 'V=1                 show the commands'
+	@echo 'make tidy           layout, lengths, imports of the pure objects'
+	@echo 'make install        DESTDIR= prefix= plugindir='
+	@echo 'make clean          all but build-deps/; distclean: that too'
+
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(SOURCES))
+-include $(patsubst %.c,$(BUILD)/obj-check/%.d,$(SOURCES))

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * core.h: the node's state machine, as a pure step function.
+ *
+ * Events go in, a list of actions comes out.  The core makes no system
+ * call, reads no clock, starts no thread, writes no log, and allocates
+ * nothing after core_new.  It sees offset, length, sequence and result,
+ * never the data.  One mutex of the caller guards it; any thread may
+ * step it.  The simulator steps the same code.
+ *
+ * The contract on order is stronger than "what must be durable stands
+ * first in the list": an action that depends on something durable is not
+ * in any list until the event that reports the durability has come in
+ * (EV_SB_DURABLE, EV_MAP_DURABLE, EV_STORE_SYNCED, EV_LOCAL_DONE,
+ * EV_APPLIED).  The actions of one list may therefore be carried out by
+ * different threads, with one rule: ACT_SEND frames enter the link's
+ * queue in the order in which the core emitted them, over all lists.
+ */
+#ifndef DUET_CORE_H
+#define DUET_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "generation.h"
+#include "wire.h"
+
+enum {
+  CORE_REQUESTS_MAX = 1024,     /* client requests in the core at once */
+  CORE_CONNS_MAX = 1024,        /* client connections */
+  CORE_CHUNKS_MAX = 16,         /* resync chunks under way */
+  CORE_SENT_MAX = 8192,         /* data frames sent and not acked */
+  CORE_SENT_BYTES_MAX = 64 * 1024 * 1024,
+  CORE_ACTIONS_MAX = 4096,      /* in one list */
+  CORE_REGION_IDLE_MS = 10000,  /* a region bit outlives its last write */
+  CORE_ATTEMPT_MS = 50,         /* fresh attempt to reach the peer */
+  CORE_RECONNECT_MS = 250,      /* longest time between attempts */
+  CORE_SWITCH_RETRY_MS = 1000,  /* least time between switches by request */
+};
+
+/* takeover= */
+enum core_takeover {
+  TAKEOVER_PROXY,       /* proxied clients decide (the default) */
+  TAKEOVER_ANY,         /* whoever asks */
+  TAKEOVER_MANUAL,      /* a backup takes over only by the operator */
+};
+
+/* Node states as users see them. */
+#define CORE_STATES(X)                                                  \
+  X (STATE_WAITING, "waiting")      /* started, no word from the peer */\
+  X (STATE_BACKUP, "backup")                                            \
+  X (STATE_SYNCING, "syncing")      /* target of a resync */            \
+  X (STATE_PRIMARY, "primary")      /* peer in sync */                  \
+  X (STATE_SOLO, "solo")            /* members is me alone */           \
+  X (STATE_CANDIDATE, "candidate")  /* link lost, waiting to be chosen */\
+  X (STATE_DIVERGED, "diverged")                                        \
+  X (STATE_FAILED, "failed")
+#define CORE_STATE_ENUM(name, word) name,
+enum core_state { CORE_STATES (CORE_STATE_ENUM) CORE_STATE_COUNT };
+
+struct core_config {
+  uint64_t beat_ms;             /* heartbeat interval, >= 1 */
+  uint64_t dead_ms;             /* silence that ends a link, > beat_ms */
+  uint64_t resync_rate;         /* bytes per second, 0: no cap */
+  enum core_takeover takeover;
+  uint64_t boot;                /* random, different at each start */
+};
+
+/* ------------------------------------------------------------ events */
+
+enum core_event_type {
+  EV_START,             /* once, first */
+  EV_TICK,              /* core_deadline has come; harmless at any time */
+  EV_OPEN,              /* slot = connection, open */
+  EV_CLOSE,             /* slot = connection; its requests have ended */
+  EV_REQUEST,           /* slot = request, request */
+  EV_LOCAL_DONE,        /* slot = request, error: ACT_LOCAL ended; a
+                           write is durable when error is 0 */
+  EV_LINK_UP,           /* link: a connection after its greeting; only
+                           while there is no other */
+  EV_LINK_DOWN,         /* link: gone; every frame taken off it has been
+                           applied or dropped, nothing of it will touch
+                           the store any more */
+  EV_CONNECT_FAILED,    /* an ACT_CONNECT ended without EV_LINK_UP */
+  EV_FRAME,             /* link, frame, and for HELLO and ADOPT hello,
+                           for MARKS and CLEAR payload.  A data frame's
+                           payload is kept until ACT_APPLY names its seq */
+  EV_APPLIED,           /* link, seq, error: all frames up to seq that
+                           ACT_APPLY named are durable; or one failed */
+  EV_SB_DURABLE,        /* version, error */
+  EV_MAP_DURABLE,       /* error: the pages of the last ACT_PERSIST_MAP */
+  EV_STORE_SYNCED,      /* version of ACT_SYNC_STORE, error */
+  EV_CHUNK_DONE,        /* slot = chunk, error, blocks = differing blocks
+                           that were read, zeros = those that are zero
+                           (a subset of blocks) */
+  EV_CHUNK_FREE,        /* slot = chunk: all its WRITE frames (if it had
+                           any) have left the queue; the buffer may be
+                           used again */
+  EV_STOP,              /* the process ends: finish what waits */
+};
+
+enum core_request_kind {
+  REQ_READ, REQ_WRITE, REQ_TRIM, REQ_ZERO, REQ_FLUSH,
+};
+
+struct core_open {
+  bool proxied;
+  uint64_t client;              /* proxied: client id, not 0 */
+  uint64_t session;             /* proxied: session number, from 1 */
+  struct gen_id shown;          /* newest generation the client was
+                                   served under; epoch 0: none */
+  bool unreachable;             /* it says it cannot reach the primary */
+};
+
+struct core_event {
+  enum core_event_type type;
+  uint64_t now_ms;              /* every event; never goes back */
+  uint64_t random;              /* every event: 64 fresh random bits */
+  uint32_t slot;
+  uint32_t link;
+  int error;                    /* errno or 0 */
+  bool fatal;                   /* with error: an fdatasync failed, the
+                                   store cannot be trusted any more */
+  uint64_t seq;
+  uint64_t version;
+  uint64_t blocks;
+  uint64_t zeros;
+  struct core_open open;
+  struct {
+    enum core_request_kind kind;
+    uint32_t conn;
+    uint64_t offset;
+    uint64_t length;
+    bool punch;                 /* ZERO: may free the space */
+  } request;
+  const struct wire_frame *frame;
+  const struct wire_hello *hello;
+  const uint8_t *payload;
+};
+
+/* ----------------------------------------------------------- actions */
+
+enum core_action_type {
+  ACT_LOCAL,            /* slot = request: carry out its local part: read,
+                           or write and make durable; then EV_LOCAL_DONE */
+  ACT_COMPLETE,         /* slot = request, error: answer the client; the
+                           slot is free again */
+  ACT_OPEN_DONE,        /* slot = connection, error (0, or why not with
+                           reason); after an error the slot is free */
+  ACT_CONN_ENDED,       /* slot = connection: it will only get ESHUTDOWN
+                           from now on; hang up if you can */
+  ACT_SEND,             /* link, frame: queue it.  Payload: WRITE of a
+                           request: slot = request, bytes [frame.offset -
+                           request.offset); with WIRE_RESYNC: slot =
+                           chunk, bytes [frame.offset % MARKS_CHUNK);
+                           HELLO, ADOPT: core_hello; MARKS: page
+                           frame.offset of core_map; CLEAR: core_clear */
+  ACT_APPLY,            /* link, seq: the data frame may touch the store */
+  ACT_HASH,             /* link, frame (a HASH_REQUEST): after all frames
+                           named before are written (not synced), hash and
+                           send HASH_REPLY with the same offset, length
+                           and arg */
+  ACT_PERSIST_SB,       /* version: write core_record now, then
+                           EV_SB_DURABLE; one at a time */
+  ACT_PERSIST_MAP,      /* first, last: write these map pages (as they are
+                           now), then EV_MAP_DURABLE; one at a time */
+  ACT_SYNC_STORE,       /* version: fdatasync, then EV_STORE_SYNCED */
+  ACT_CHUNK,            /* slot = chunk: offset, length, blocks: read these
+                           blocks; compare: the peer's hashes of the last
+                           HASH_REPLY with arg = slot say which differ.
+                           Then EV_CHUNK_DONE */
+  ACT_CONNECT,          /* try once to reach the peer, at most version ms
+                           to the greeting */
+  ACT_DROP_LINK,        /* link: close it; EV_LINK_DOWN follows */
+  ACT_STATE,            /* the state or its reason changed: log it */
+};
+
+struct core_action {
+  enum core_action_type type;
+  uint32_t slot;
+  uint32_t link;
+  int error;
+  uint32_t first, last;
+  bool compare;
+  uint64_t seq;
+  uint64_t version;
+  uint64_t offset;
+  uint64_t length;
+  uint64_t blocks;
+  const char *reason;           /* static text */
+  struct wire_frame frame;
+};
+
+struct core_actions {
+  uint32_t count;
+  /* More is ready than fits: step EV_TICK again at once. */
+  bool more;
+  struct core_action list[CORE_ACTIONS_MAX];
+};
+
+/* ---------------------------------------------------------- functions */
+
+struct core;
+
+/* RECORD and MAP (marks_map layout, MAP_BYTES long; NULL: all clear) are
+ * what the metadata says; for a blank node the record has data ==
+ * DATA_BLANK, node, size, region_size and has_data set.  NULL: no memory.
+ */
+struct core *core_new (const struct core_config *config,
+                       const struct gen_record *record,
+                       const uint8_t *map, uint64_t map_bytes);
+void core_free (struct core *core);
+
+/* One step.  The list belongs to the core and is valid until the next. */
+const struct core_actions *core_step (struct core *core,
+                                      const struct core_event *event);
+
+/* When EV_TICK is due; UINT64_MAX: not at all. */
+uint64_t core_deadline (const struct core *core);
+
+/* For ACT_PERSIST_SB, ACT_SEND, ACT_PERSIST_MAP. */
+const struct gen_record *core_record (const struct core *core);
+const struct wire_hello *core_hello (const struct core *core);
+const uint8_t *core_map_page (const struct core *core, uint32_t page);
+const uint64_t *core_clear (const struct core *core);
+/* Is this HASH_REPLY one that the core waits for?  Asked before the step,
+ * so that nothing else can overwrite hashes that are in use.
+ */
+bool core_hash_wanted (const struct core *core,
+                       const struct wire_frame *frame);
+
+/* A copy of what status shows. */
+struct core_view {
+  enum core_state state;
+  const char *reason;           /* one sentence, static text */
+  bool serving;                 /* client requests are carried out */
+  bool linked;                  /* a link is up and decided */
+  bool resyncing;               /* source of a resync or reconcile */
+  enum core_state peer_state;   /* as far as known; waiting: unknown */
+  struct gen_record record;
+  uint64_t dirty_bytes;
+  uint64_t resync_done_bytes;
+  uint64_t resync_total_bytes;
+  uint64_t resync_started_ms;
+  uint32_t requests;            /* in the core now */
+  uint32_t conns;
+  uint64_t rtt_ms;              /* of the last answered ping */
+};
+void core_view (const struct core *core, struct core_view *view);
+
+const char *core_state_name (enum core_state state);
+
+/* The invariants that one node alone can show, by brute force.  Aborts
+ * when broken.  Run after each step in test builds.
+ */
+void core_check (const struct core *core);
+
+#endif /* DUET_CORE_H */

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * engine.h: a node as its users call it: the plugin, the control socket,
+ * the tests.  The engine owns the mutex, the threads, the store and the
+ * link, and carries out what the core says.
+ *
+ * Calls return 0, or -1 with errno set, and may block: a request waits
+ * while the link is being settled (bounded by dead_ms) or while a plain
+ * client's node waits to be chosen (no bound; the status gives the
+ * reason; engine_stop ends it).
+ */
+#ifndef DUET_ENGINE_H
+#define DUET_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core.h"
+
+struct engine;
+struct engine_conn;
+
+struct engine_config {
+  const char *file;             /* see struct store_config */
+  const char *meta;
+  uint64_t size;
+  uint32_t region_size;
+  const char *listen;           /* see struct link_config */
+  const char *peer;
+  const char *control;          /* unix socket path, NULL: none */
+  struct core_config core;      /* boot is filled in */
+  /* A line for the log. */
+  void (*log) (const char *line);
+  /* True when the server is shutting down; called by a thread whose
+   * client request has waited long.  NULL: never.
+   */
+  bool (*stopping) (void);
+};
+
+/* Opens store, link and control socket; no threads yet.  NULL with a
+ * message for the user in ERROR.
+ */
+struct engine *engine_new (const struct engine_config *config, char *error,
+                           size_t error_size);
+/* Starts the threads (after the server has forked). */
+int engine_start (struct engine *engine, char *error, size_t error_size);
+/* Ends all that waits, closes the link, joins the threads. */
+void engine_stop (struct engine *engine);
+void engine_free (struct engine *engine);
+
+uint64_t engine_size (const struct engine *engine);
+
+/* A client connection.  NULL with errno when this node does not serve it
+ * now, and why not, with the node's state and the primary's address, in
+ * ERROR.  NAME is the export name (see exportname.h).
+ */
+struct engine_conn *engine_open (struct engine *engine, const char *name,
+                                 char *error, size_t error_size);
+void engine_close (struct engine_conn *conn);
+
+/* ESHUTDOWN: this connection was ended, reopen elsewhere or here. */
+int engine_read (struct engine_conn *conn, void *buffer, uint64_t length,
+                 uint64_t offset);
+int engine_write (struct engine_conn *conn, const void *buffer,
+                  uint64_t length, uint64_t offset);
+/* Zeros; punch: the space may be freed (trim, or zero that may trim).
+ * FAST: EOPNOTSUPP rather than be as slow as a write.
+ */
+int engine_zero (struct engine_conn *conn, uint64_t length, uint64_t offset,
+                 bool punch, bool fast);
+int engine_flush (struct engine_conn *conn);
+int engine_extents (struct engine_conn *conn, uint64_t length,
+                    uint64_t offset,
+                    int (*extent) (void *opaque, uint64_t offset,
+                                   uint64_t length, bool hole),
+                    void *opaque);
+int engine_cache (struct engine_conn *conn, uint64_t length,
+                  uint64_t offset);
+
+/* The export description of this node now (exportname.h), at most
+ * EXPORTNAME_DESCRIPTION_MAX bytes.
+ */
+void engine_describe (struct engine *engine, char *text);
+
+/* ------------------------------------------------------------- figures */
+
+enum engine_kind {
+  ENGINE_READ, ENGINE_WRITE, ENGINE_TRIM, ENGINE_ZERO, ENGINE_FLUSH,
+  ENGINE_KINDS,
+};
+
+struct engine_figures {
+  uint64_t count;               /* requests answered without an error */
+  uint64_t errors;
+  uint64_t bytes;
+  uint64_t p50_us, p99_us, max_us;      /* upper edge of the bucket */
+};
+
+struct engine_status {
+  struct core_view view;
+  char peer_address[256];
+  struct engine_figures requests[ENGINE_KINDS];
+  uint64_t resync_bytes_per_second;
+  uint64_t fdatasyncs;          /* of the data file, by this process */
+  uint64_t sync_callers;        /* requests and frames they made durable */
+  uint64_t bytes_sent, bytes_received;  /* link */
+  uint64_t frames_sent, frames_received;
+  uint64_t link_sends, link_receives;   /* sendmsg and recv calls */
+};
+void engine_status (struct engine *engine, struct engine_status *status);
+
+const char *engine_kind_name (enum engine_kind kind);
+
+#endif /* DUET_ENGINE_H */

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * proxy-internal.h: what the parts of the proxy share.
+ *
+ *   proxy.c          life cycle, the control thread, log, state file
+ *   proxy-session.c  the live session: adopt, abandon, its connections
+ *   proxy-node.c     one thread per node: opens sessions, pings
+ *   proxy-request.c  requests: send, wait, replay
+ *
+ * One mutex guards every field that does not say otherwise.  It is never
+ * held across libnbd, a file or the log.  Functions that need it held say
+ * so by "_locked"; those marked "may unlock" release it on the way, so
+ * their caller looks at everything anew.
+ *
+ * libnbd's own lock (one per handle) is taken outside of ours: completion
+ * callbacks run under it and take the mutex.
+ */
+#ifndef DUET_PROXY_INTERNAL_H
+#define DUET_PROXY_INTERNAL_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "exportname.h"
+#include "proxy.h"
+#include "proxystate.h"
+#include "unanswered.h"
+
+enum {
+  PROXY_LOG_LINES = 64,
+  PROXY_LOG_MAX = 512,
+  PROXY_CHECK_MS = 1000,       /* waiting threads look at their client */
+  PROXY_SESSIONS_AHEAD = 1000, /* session numbers reserved per save */
+};
+
+struct request;
+TAILQ_HEAD (request_list, request);
+
+/* One connection of a session. */
+struct conn {
+  struct proxy *proxy;
+  struct nbd_handle *nbd; /* set before it is shared; closed when
+                                   abandoned and busy == 0 */
+  int fd;                 /* dup of the socket, so that it names this
+                                   socket until the conn is freed */
+  int kick;               /* eventfd: wakes who polls */
+  uint64_t session;
+  struct request_list requests; /* sent here, thread not yet gone on */
+  uint32_t load;                /* sent here and not answered */
+  uint32_t busy;                /* threads inside libnbd with nbd */
+  uint32_t refs;                /* the list of conns, and requests */
+  bool polled;                  /* some thread waits on it */
+  enum conn_fault {
+    CONN_GOOD,
+    CONN_EOF,
+    CONN_SHUTDOWN,
+  } fault;
+  bool abandoned; /* nothing that still comes counts */
+  bool closing;   /* some thread closes nbd */
+  bool closed;    /* nbd is gone: buffers are free */
+  TAILQ_ENTRY (conn) all;
+};
+TAILQ_HEAD (conn_list, conn);
+
+/* The shell's part of a request; as many as the table has slots. */
+struct request {
+  struct proxy *proxy; /* constant */
+  pthread_cond_t wake;
+  struct conn *conn; /* sent there; NULL: not sent */
+  TAILQ_ENTRY (request) on_conn;
+  uint64_t tag; /* of the newest sending */
+  bool answered;
+  int error;      /* when answered */
+  uint64_t noted; /* must be saved before the answer goes */
+};
+
+/* A session as its node thread opened it. */
+struct session {
+  uint64_t number;
+  uint32_t node;
+  char name[EXPORTNAME_MAX]; /* all its connections ask with this */
+  struct upstream_facts facts;
+};
+
+/* What a node's thread shall do. */
+struct node_task {
+  enum route_ask ask;
+  uint64_t attempt;
+  bool unreachable;
+  uint64_t greet_by_ms;
+  uint64_t answer_by_ms;
+};
+
+struct node {
+  struct proxy *proxy; /* constant */
+  uint32_t index;      /* constant */
+  const char *uri;     /* constant */
+  pthread_t thread;
+  bool started;
+  pthread_cond_t wake;
+  int cancel; /* eventfd: call off what is under way */
+  bool has_task;
+  struct node_task task;
+  char logged[UPSTREAM_MESSAGE_MAX]; /* not said twice in a row */
+};
+
+struct proxy {
+  struct proxy_config config; /* constant */
+  int state_lock;             /* constant; -1 without a state file */
+  pthread_mutex_t mutex;
+
+  struct route route;
+  struct unanswered *table;
+  struct request requests[PROXY_REQUESTS_MAX];
+  uint32_t waiting;    /* threads that cannot send yet */
+  pthread_cond_t room; /* the table has a free slot again */
+
+  bool live; /* session and conns are in use */
+  struct session session;
+  struct conn *conns[PROXY_CONNECTIONS_MAX];
+  uint32_t conn_count;
+  bool joining;         /* more connections are being opened */
+  struct conn_list all; /* with those that were abandoned */
+
+  const struct session *accepted; /* during ROUTE_ACCEPTED, and */
+  struct conn *accepted_conn;     /* NULL once adopted */
+
+  bool facts_known;
+  struct upstream_facts facts; /* promised to clients; then constant */
+  pthread_cond_t facts_wake;
+
+  struct proxystate state; /* generation: the newest noted */
+  uint64_t next_session;
+  uint64_t noted; /* counts changes of state.generation */
+  uint64_t saved; /* the last of them that is durable */
+  bool saving;
+  pthread_cond_t saved_wake;
+
+  bool stopping;
+  bool troubled; /* the log told of trouble since the last
+                                   session began */
+  pthread_t control;
+  bool control_started;
+  pthread_t saver; /* reserves session numbers ahead */
+  bool saver_started;
+  pthread_cond_t saver_wake;
+  int control_kick; /* eventfd */
+  int epoll;        /* control_kick and hang-ups of conns */
+  struct node nodes[ROUTE_NODES_MAX];
+
+  char log[PROXY_LOG_LINES][PROXY_LOG_MAX];
+  uint32_t log_first, log_count;
+};
+
+/* ------------------------------------------------------------- proxy.c */
+
+/* Queue a line for the log; the control thread writes it.  Trouble only:
+ * nbdkit logs it as an error.
+ */
+void proxy_log_locked (struct proxy *proxy, const char *format, ...)
+  __attribute__ ((format (printf, 2, 3)));
+
+/* Tell the route what happened and do what it says. */
+void proxy_event_locked (struct proxy *proxy, enum route_event_type type,
+                         uint64_t attempt);
+
+/* A number for a new session, durable as used.  May unlock.  0: the
+ * state file cannot be written.
+ */
+uint64_t proxy_take_session_locked (struct proxy *proxy);
+
+/* Make the state durable up to NOTED.  May unlock.  False when the file
+ * cannot be written.
+ */
+bool proxy_save_locked (struct proxy *proxy, uint64_t noted);
+
+/* Wait on COND until UNTIL_MS (upstream_now_ms).  False when that has
+ * come.  Unlocks.
+ */
+bool proxy_wait_locked (struct proxy *proxy, pthread_cond_t *cond,
+                        uint64_t until_ms);
+
+/* nbdkit says that this thread's connection or all of it is ending.
+ * Unlocks.
+ */
+bool proxy_is_client_gone_locked (struct proxy *proxy);
+
+void proxy_kick (int eventfd);
+
+/* ------------------------------------------------------ proxy-session.c */
+
+/* A connection that is ready, as part of session NUMBER; takes the handle
+ * out of OPENING.  NULL: no memory or descriptors, OPENING keeps it.
+ */
+struct conn *session_new_conn (struct proxy *proxy, struct opening *opening,
+                               uint64_t number);
+
+/* SESSION becomes the live one, with its first connection. */
+void session_adopt_locked (struct proxy *proxy, const struct session *session,
+                           struct conn *conn);
+void session_add_conn_locked (struct proxy *proxy, struct conn *conn);
+
+/* No more connections will be added. */
+void session_joined_locked (struct proxy *proxy);
+
+/* The live session counts no more: replay what it did not answer. */
+void session_abandon_locked (struct proxy *proxy);
+
+/* The live session is number NUMBER (else nothing happens) and is lost
+ * because of WHY.
+ */
+void session_lost_locked (struct proxy *proxy, uint64_t number,
+                          enum route_event_type type, const char *why);
+
+/* Wake the threads whose requests may be sent now. */
+void session_wake_senders_locked (struct proxy *proxy);
+
+/* The least loaded connection that may take one more; NULL: wait. */
+struct conn *session_pick_conn_locked (struct proxy *proxy);
+
+/* Close the connection if that is due.  May unlock. */
+void session_reap_locked (struct proxy *proxy, struct conn *conn);
+void session_reap_all_locked (struct proxy *proxy);
+void session_unref_locked (struct proxy *proxy, struct conn *conn);
+
+/* --------------------------------------------------------- proxy-node.c */
+
+int node_start (struct node *node);
+
+/* Say why the node does not serve, unless that was the last thing said. */
+void node_log_locked (struct node *node, const char *verb, const char *message);
+
+/* Replace the node's task; what it does for an older one is called off. */
+void node_ask_locked (struct node *node, const struct node_task *task);
+
+#endif /* DUET_PROXY_INTERNAL_H */

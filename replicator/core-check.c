@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * core-check.c: what core-internal.h and the head of core.c say, as
+ * assertions.  For test builds: it looks at everything at each call.
+ */
+#include "core-internal.h"
+
+static void
+check_lists (const struct core *core)
+{
+  uint32_t state, slot, prev, listed = 0;
+
+  for (state = R_HELD; state < R_STATES; state++) {
+    prev = NO_SLOT;
+    for (slot = core->lists[state].head; slot != NO_SLOT;
+         slot = core->requests[slot].next) {
+      assert (core->requests[slot].state == state);
+      assert (core->requests[slot].prev == prev);
+      prev = slot;
+      listed++;
+      assert (listed <= CORE_REQUESTS_MAX);
+    }
+    assert (core->lists[state].tail == prev);
+  }
+  assert (listed == core->requests_used);
+}
+
+static void
+check_request (const struct core *core, uint32_t slot)
+{
+  const struct request *r = &core->requests[slot];
+  bool write = r->kind != REQ_READ && r->kind != REQ_FLUSH;
+  bool holds = r->state == R_MARKING || r->state == R_READY ||
+               r->state == R_RUNNING;
+
+  assert (core->conns[r->conn].state == CONN_OPEN ||
+          core->conns[r->conn].state == CONN_ENDED);
+  assert (r->offset + r->length <= core->record.size);
+  assert (ranges_entered (core->ranges, slot) ==
+          (holds || r->state == R_LOCKING));
+  if (holds)
+    assert (ranges_held (core->ranges, slot));
+  assert (r->used == (holds && write));
+  /* I5: the region bit is durable before the data. */
+  if (write && (r->state == R_READY || r->state == R_RUNNING))
+    assert (marks_durable (core->marks, r->offset, r->length));
+  if (r->local_out || r->peer_needed)
+    assert (r->state == R_RUNNING);
+  /* Only one whose role ended may still be at the store. */
+  if (r->peer_needed)
+    assert (core->phase == LINK_DECIDED && core_is_primary (core));
+}
+
+static void
+check_counts (const struct core *core)
+{
+  uint32_t i, used = 0, opening = 0, requests = 0, local = 0;
+
+  for (i = 0; i < CORE_CONNS_MAX; i++) {
+    used += core->conns[i].state != CONN_FREE;
+    opening += core->conns[i].state == CONN_OPENING;
+    requests += core->conns[i].state != CONN_FREE ?
+                core->conns[i].requests : 0;
+  }
+  for (i = 0; i < CORE_REQUESTS_MAX; i++)
+    if (core->requests[i].state != R_FREE)
+      local += core->requests[i].local_out;
+  assert (used == core->conns_used);
+  assert (opening == core->opening);
+  assert (requests == core->requests_used);
+  assert (local == core->local_out);
+}
+
+static void
+check_link (const struct core *core)
+{
+  if (core->phase != LINK_DECIDED) {
+    assert (core->relation == REL_NONE);
+    assert (core->sync == SYNC_OFF);
+    assert (core->switching == SWITCH_NONE);
+    assert (core->sent_count == 0);
+  }
+  /* From hello to decision nothing is at the store. */
+  if (core->phase == LINK_HELLO)
+    assert (core->local_out == 0);
+  assert (core->acked_seq <= core->tx_seq);
+  assert (core->reply_seq <= core->applied_seq);
+  assert (core->applied_seq <= core->named_seq);
+  assert (core->named_seq <= core->rx_seq);
+  if (core->relation == REL_SYNC || core->relation == REL_TARGET)
+    assert (core->record.data != DATA_BLANK ||
+            core->relation == REL_TARGET);
+}
+
+static void
+check_generation (const struct core *core)
+{
+  const struct gen_record *record = &core->record;
+
+  assert (record->node != 0);
+  if (record->data == DATA_BLANK)
+    assert (record->history_count == 0);
+  if (record->data == DATA_CURRENT)
+    assert (record->history_count > 0);
+  assert (core->sb_durable <= core->sb_version);
+  assert (core->gen_version <= core->sb_version);
+  if (core_may_serve (core)) {
+    /* I2, I7 */
+    assert (record->data == DATA_CURRENT);
+    assert (core_is_primary (core));
+    assert (core_settled (core) && core_synced (core));
+    assert (!record->both || core->relation == REL_SYNC);
+  }
+}
+
+void
+core_check (const struct core *core)
+{
+  uint32_t i;
+
+  check_lists (core);
+  check_counts (core);
+  check_link (core);
+  check_generation (core);
+  for (i = 0; i < CORE_REQUESTS_MAX; i++)
+    if (core->requests[i].state != R_FREE)
+      check_request (core, i);
+  ranges_check (core->ranges);
+  marks_check (core->marks);
+}

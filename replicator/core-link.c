@@ -1,0 +1,684 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * core-link.c: what the two nodes say to each other besides data: the
+ * handshake, heartbeats, generations on their way to the peer, and what
+ * the loss of the link means.
+ *
+ * The rule for every message here: nothing is said that is not durable
+ * on the node that says it.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "core-internal.h"
+
+static uint64_t
+later (uint64_t a, uint64_t b)
+{
+  return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+struct core_action *
+link_send (struct core *core, enum wire_type type)
+{
+  struct core_action *action = core_emit (core, ACT_SEND);
+
+  assert (core->phase == LINK_HELLO || core->phase == LINK_DECIDED ||
+          type == WIRE_HELLO_FRAME || type == WIRE_BYE);
+  action->slot = NO_SLOT;
+  action->frame.type = (uint8_t) type;
+  action->frame.gen = gen_current (&core->record);
+  core->last_tx_ms = core->now_ms;
+  return action;
+}
+
+static void
+link_deadline_in (struct core *core)
+{
+  core->hello_deadline_ms = core->now_ms + core->config.dead_ms;
+}
+
+static void
+fill_hello (struct core *core)
+{
+  core->hello = (struct wire_hello) {
+    .record = core->record,
+    .boot = core->config.boot,
+  };
+}
+
+static void
+send_adopt (struct core *core, enum gen_kind kind)
+{
+  fill_hello (core);
+  link_send (core, WIRE_ADOPT)->frame.arg = kind;
+  core->peer_joined = false;
+  link_deadline_in (core);
+}
+
+/* ------------------------------------------------------------ the loss */
+
+/* The link is lost for every purpose but the store operations that may
+ * still run (I8): those are over when EV_LINK_DOWN comes.
+ */
+void
+link_lose (struct core *core, const char *reason)
+{
+  bool was_primary = core->phase == LINK_DECIDED &&
+                     core->relation == REL_SYNC && core_is_primary (core);
+  uint32_t i;
+
+  for (i = 0; i < core->sent_count; i++) {
+    const struct sent *s =
+      &core->sent[(core->sent_head + i) % CORE_SENT_MAX];
+    marks_dirty (core->marks, s->offset, s->length);
+  }
+  core->sent_count = 0;
+  core->sent_bytes = 0;
+  core->link_reason = reason;
+  core->relation = REL_NONE;
+  core->hello_got = false;
+  core->peer_joined = false;
+  core->switching = SWITCH_NONE;
+  core->notice_pending = false;
+  core->marks_sent = false;
+  sync_reset (core);
+  if (core->record.both) {
+    client_end (core, false, ESHUTDOWN);
+    core->t1_plain = was_primary && !core->gen_proxied &&
+                     core->record.data == DATA_CURRENT &&
+                     !core->failed_now && client_any_plain (core);
+  }
+  client_link_lost (core);
+}
+
+void
+link_drop_now (struct core *core, const char *reason)
+{
+  if (core->phase == LINK_NONE || core->phase == LINK_DROPPING)
+    return;
+  core_emit (core, ACT_DROP_LINK)->reason = reason;
+  link_lose (core, reason);
+  core->phase = LINK_DROPPING;
+}
+
+void
+link_bye (struct core *core, uint64_t why, const char *reason)
+{
+  if (core->phase == LINK_NONE || core->phase == LINK_DROPPING)
+    return;
+  link_send (core, WIRE_BYE)->frame.arg = why;
+  link_drop_now (core, reason);
+}
+
+static void
+protocol_error (struct core *core, const char *reason)
+{
+  link_bye (core, WIRE_BYE_PROTOCOL, reason);
+}
+
+void
+on_link_down (struct core *core, const struct core_event *event)
+{
+  if (core->phase == LINK_NONE || event->link != core->link)
+    return;
+  if (core->phase != LINK_DROPPING)
+    link_lose (core, "the link to the peer was lost");
+  core->phase = LINK_NONE;
+  core->reconnect_wait_ms = 0;
+  core->reconnect_ms = core->now_ms;
+  if (core->refusal != NULL)
+    core->reconnect_ms += CORE_SWITCH_RETRY_MS;
+  if (core->t1_plain)
+    core->t1_attempt = link_attempt (core);
+}
+
+/* -------------------------------------------------------- reaching out */
+
+static void
+start_attempt (struct core *core)
+{
+  uint64_t timeout = CORE_ATTEMPT_MS;
+
+  /* A fresh attempt for a waiting client is short; background ones grow
+   * so that a distant peer can be reached too.
+   */
+  if (core->attempt >= core->attempt_wanted) {
+    timeout += core->reconnect_wait_ms * 4;
+    if (timeout > core->config.dead_ms)
+      timeout = core->config.dead_ms;
+  }
+  core->attempt++;
+  core->attempt_flight = true;
+  core_emit (core, ACT_CONNECT)->version = timeout;
+}
+
+/* The number of an attempt that begins now or later. */
+uint64_t
+link_attempt (struct core *core)
+{
+  core->attempt_wanted = core->attempt + 1;
+  if (!core->attempt_flight && core->phase == LINK_NONE)
+    start_attempt (core);
+  return core->attempt_wanted;
+}
+
+void
+on_connect_failed (struct core *core)
+{
+  if (!core->attempt_flight)
+    return;
+  core->attempt_flight = false;
+  core->attempt_failed = core->attempt;
+  core->reconnect_wait_ms = core->reconnect_wait_ms * 2 + 10;
+  if (core->reconnect_wait_ms > CORE_RECONNECT_MS)
+    core->reconnect_wait_ms = CORE_RECONNECT_MS;
+  core->reconnect_ms = core->now_ms + core->reconnect_wait_ms;
+}
+
+void
+on_link_up (struct core *core, const struct core_event *event)
+{
+  assert (core->phase == LINK_NONE);
+  core->link = event->link;
+  core->phase = LINK_DRAINING;
+  core->relation = REL_NONE;
+  core->attempt_flight = false;
+  core->refusal = NULL;
+  core->consent = false;
+  core->t1_plain = false;
+  core->hello_got = false;
+  core->last_rx_ms = core->last_tx_ms = core->now_ms;
+  core->ping_ms = 0;
+  core->pong_token = core->ping_token;
+  core->tx_seq = core->acked_seq = 0;
+  core->rx_seq = core->named_seq = 0;
+  core->applied_seq = core->reply_seq = 0;
+  link_deadline_in (core);
+  if (core->failed_now || core->stopping)
+    link_drop_now (core, "this node does not take part");
+}
+
+/* ------------------------------------------------------- the handshake */
+
+static void
+create_volume (struct core *core)
+{
+  struct gen_record *record = &core->record;
+
+  if (record->data == DATA_BLANK) {
+    record->volume = core_random (core);
+    gen_advance (record, GEN_CREATE, core_random (core), 0, 0);
+    record->data = DATA_CURRENT;
+    record->both = !record->has_data;
+    record->primary = record->has_data ? record->node : 0;
+    record->answered = record->has_data;
+    record->has_data = false;
+    if (!record->both)
+      marks_dirty_all (core->marks);
+    core_save (core, true);
+  }
+  core->relation = REL_CREATE;
+  core->change = GEN_CREATE;
+  core->change_adopts = false;
+  core->change_link = core->link;
+}
+
+/* The rest is target_advance's: note durably that this copy is being
+ * overwritten, then send the marks.
+ */
+static void
+become_target (struct core *core)
+{
+  client_end (core, true, ESHUTDOWN);
+  core->relation = REL_TARGET;
+  core->source_gen = gen_current (&core->peer_hello.record);
+  /* Of a blank or failed copy nothing is known, and that must survive a
+   * crash of either node: this node's map says so from now on.
+   */
+  if (core->record.data == DATA_BLANK || core->record.data == DATA_FAILED)
+    marks_dirty_all (core->marks);
+  marks_forget (core->marks);
+}
+
+static void
+become_equal (struct core *core)
+{
+  core->relation = REL_SYNC;
+  core->peer_joined = true;
+  core->source_gen = gen_current (&core->record);
+  if (core_is_primary (core))
+    sync_start (core);
+  else {
+    client_end (core, true, ESHUTDOWN);
+    marks_forget (core->marks);
+    core->sync = SYNC_OFF;
+    if (core->record.primary != 0)
+      sync_send_marks (core);
+  }
+}
+
+static void
+refuse (struct core *core, enum gen_verdict verdict)
+{
+  core->refusal = gen_verdict_text (verdict);
+  /* Whoever answered there is no peer to ask; only a newer copy is a
+   * reason not to go on without it.
+   */
+  if (verdict != GEN_REFUSE_STALE)
+    core->attempt_failed = core->attempt_wanted;
+  link_bye (core, verdict, core->refusal);
+}
+
+static void
+decide (struct core *core)
+{
+  const struct gen_record *peer = &core->peer_hello.record;
+  enum gen_verdict verdict = gen_decide (&core->record, peer);
+
+  core->phase = LINK_DECIDED;
+  link_deadline_in (core);
+  if (verdict <= GEN_CREATE_PEER && core->record.peer != peer->node) {
+    core->record.peer = peer->node;
+    core_save (core, true);
+  }
+  switch (verdict) {
+  case GEN_SYNC:
+    become_equal (core);
+    break;
+  case GEN_SOURCE:
+    core->relation = REL_SOURCE;
+    sync_start (core);
+    break;
+  case GEN_TARGET:
+    become_target (core);
+    break;
+  case GEN_CREATE_MINE:
+    create_volume (core);
+    break;
+  case GEN_CREATE_PEER:
+    core->relation = REL_CREATE;
+    break;
+  case GEN_DIVERGED:
+    core->relation = REL_DIVERGED;
+    if (core->record.both)
+      client_end (core, true, ESHUTDOWN);
+    break;
+  default:
+    refuse (core, verdict);
+    break;
+  }
+}
+
+static void
+on_hello (struct core *core, const struct wire_hello *hello)
+{
+  if (core->hello_got ||
+      (core->phase != LINK_DRAINING && core->phase != LINK_HELLO)) {
+    protocol_error (core, "a second hello");
+    return;
+  }
+  core->hello_got = true;
+  core->peer_hello = *hello;
+}
+
+/* ---------------------------------------------- generations by message */
+
+static bool
+adopt_fits (const struct core *core, uint64_t kind)
+{
+  switch (kind) {
+  case GEN_CREATE:
+    return core->relation == REL_CREATE &&
+           (core->record.data == DATA_BLANK ||
+            core->peer_hello.record.data == DATA_BLANK);
+  case GEN_JOIN:
+    return core->relation == REL_TARGET &&
+           core->record.data == DATA_SYNCING;
+  case GEN_SWITCH:
+    return core->relation == REL_SYNC && core->switching == SWITCH_GRANTED;
+  default:
+    return false;
+  }
+}
+
+static void
+on_adopt (struct core *core, const struct core_event *event)
+{
+  uint64_t kind = event->frame->arg;
+
+  if (core->phase != LINK_DECIDED || core->change != GEN_NONE ||
+      !adopt_fits (core, kind) ||
+      event->hello->record.node != core->peer_hello.record.node ||
+      event->hello->record.history_count == 0 ||
+      !event->hello->record.both) {
+    protocol_error (core, "a generation that does not fit");
+    return;
+  }
+  gen_adopt (&core->record, &event->hello->record);
+  core->change = (enum gen_kind) kind;
+  core->change_adopts = true;
+  core->change_link = core->link;
+  core->source_gen = gen_current (&core->record);
+  core->gen_proxied = false;
+  core_save (core, true);
+}
+
+static void
+on_adopted (struct core *core)
+{
+  if (core->phase != LINK_DECIDED || core->peer_joined ||
+      !core->record.both ||
+      (core->relation != REL_SYNC && core->relation != REL_CREATE)) {
+    protocol_error (core, "an adoption that nobody asked for");
+    return;
+  }
+  core->relation = REL_SYNC;
+  core->peer_joined = true;
+}
+
+/* A generation has become durable here. */
+void
+link_changed (struct core *core, enum gen_kind kind)
+{
+  bool same_link = core->phase == LINK_DECIDED &&
+                   core->change_link == core->link;
+
+  if (kind == GEN_SOLO || kind == GEN_TAKEOVER || !same_link)
+    return;
+  if (core->change_adopts) {
+    core->relation = REL_SYNC;
+    core->peer_joined = true;
+    core->switching = SWITCH_NONE;
+    link_send (core, WIRE_ADOPTED);
+    return;
+  }
+  if (kind == GEN_CREATE && !core->record.both) {
+    /* The peer shall see a volume with one member, and become target. */
+    link_drop_now (core, "volume created from this node's data");
+    return;
+  }
+  if (kind == GEN_JOIN)
+    sync_joined (core);
+  core->switching = SWITCH_NONE;
+  send_adopt (core, kind);
+}
+
+/* --------------------------------------------------------- switchover */
+
+void
+link_ask_switch (struct core *core, const struct conn *conn)
+{
+  if (core->switching != SWITCH_NONE)
+    return;
+  core->switching = SWITCH_ASKED;
+  core->switch_client = conn->open.proxied ? conn->open.client : 0;
+  core->switch_session = conn->open.proxied ? conn->open.session : 0;
+  core->switch_deadline_ms = core->now_ms + core->config.dead_ms;
+  core->switch_after_ms = core->now_ms + CORE_SWITCH_RETRY_MS;
+  link_send (core, WIRE_SWITCH_REQUEST);
+}
+
+static void
+on_switch_request (struct core *core)
+{
+  bool mine = core_is_primary (core);
+  bool fits = core->relation == REL_SYNC && core->change == GEN_NONE &&
+              core_settled (core) && !core->failed_now && !core->stopping &&
+              (mine || core->record.primary == 0);
+
+  if (core->phase != LINK_DECIDED) {
+    protocol_error (core, "a switch request before the decision");
+    return;
+  }
+  /* Both want to be the first primary: the lower node id wins. */
+  if (fits && core->switching == SWITCH_ASKED &&
+      core->record.node > core->peer_hello.record.node)
+    core->switching = SWITCH_NONE;
+  if (!fits || core->switching != SWITCH_NONE ||
+      (mine && (core->sync != SYNC_OFF || !core->peer_joined ||
+                client_any_plain (core)))) {
+    link_send (core, WIRE_SWITCH_DENY);
+    return;
+  }
+  core->switching = SWITCH_GRANTING;
+  core->switch_deadline_ms = core->now_ms + core->config.dead_ms;
+}
+
+static void
+on_switch_grant (struct core *core)
+{
+  if (core->phase != LINK_DECIDED || core->relation != REL_SYNC ||
+      core->switching != SWITCH_ASKED) {
+    protocol_error (core, "a grant that nobody asked for");
+    return;
+  }
+  if (core->failed_now || core->change != GEN_NONE) {
+    link_drop_now (core, "the switch came too late");
+    return;
+  }
+  core->change_link = core->link;
+  core->peer_joined = false;
+  core->switching = SWITCH_NONE;
+  core_begin_change (core, GEN_SWITCH, core->switch_client,
+                     core->switch_session);
+}
+
+/* The sender's store failed and it has noted so: it can neither serve nor
+ * be promoted until it was resynced.
+ */
+static void
+on_unfit (struct core *core)
+{
+  core->consent = core->phase == LINK_DECIDED &&
+                  core->relation == REL_SYNC && core->record.primary != 0;
+  link_drop_now (core, "the peer's store failed");
+}
+
+/* ------------------------------------------------------------- frames */
+
+static void
+on_bye (struct core *core, uint64_t why)
+{
+  const char *reason = "the peer ended the link";
+
+  if (why < GEN_VERDICT_COUNT && why >= GEN_REFUSE_VOLUME)
+    reason = "the peer refused the link; its log says why";
+  else if (why == WIRE_BYE_STOP)
+    reason = "the peer was stopped";
+  else if (why == WIRE_BYE_STORE)
+    reason = "the peer's store failed";
+  link_drop_now (core, reason);
+}
+
+static void
+on_pong (struct core *core, uint64_t token)
+{
+  if (token > core->ping_token) {
+    protocol_error (core, "an answer to a ping that was not sent");
+    return;
+  }
+  if (token == core->ping_token && core->ping_ms != 0)
+    core->rtt_ms = core->now_ms - core->ping_ms;
+  if (token > core->pong_token)
+    core->pong_token = token;
+}
+
+static void
+on_decided_frame (struct core *core, const struct core_event *event)
+{
+  const struct wire_frame *frame = event->frame;
+
+  if (core->phase != LINK_DECIDED) {
+    protocol_error (core, "a frame before the decision");
+    return;
+  }
+  switch ((enum wire_type) frame->type) {
+  case WIRE_WRITE: case WIRE_ZERO: on_data (core, frame); break;
+  case WIRE_ACK: on_ack (core, frame->seq); break;
+  case WIRE_NACK: case WIRE_HANDOVER: on_unfit (core); break;
+  case WIRE_PONG: on_pong (core, frame->arg); break;
+  case WIRE_MARKS: on_marks (core, frame, event->payload); break;
+  case WIRE_HASH_REPLY: on_hash_reply (core, frame); break;
+  case WIRE_CLEAR: on_clear (core, frame, event->payload); break;
+  case WIRE_ADOPT: on_adopt (core, event); break;
+  case WIRE_ADOPTED: on_adopted (core); break;
+  case WIRE_SWITCH_REQUEST: on_switch_request (core); break;
+  case WIRE_SWITCH_GRANT: on_switch_grant (core); break;
+  case WIRE_SWITCH_DENY: core->switching = SWITCH_NONE; break;
+  case WIRE_PING:
+    link_send (core, WIRE_PONG)->frame.arg = frame->arg;
+    break;
+  case WIRE_HASH_REQUEST:
+    if (core->relation != REL_TARGET &&
+        (core->relation != REL_SYNC || core_is_primary (core))) {
+      protocol_error (core, "a hash request to a source");
+      break;
+    }
+    if (frame->length > MARKS_CHUNK ||
+        frame->offset + frame->length > core->record.size) {
+      protocol_error (core, "a hash request out of bounds");
+      break;
+    }
+    core_emit (core, ACT_HASH)->frame = *frame;
+    break;
+  default:
+    protocol_error (core, "a frame that does not belong here");
+    break;
+  }
+}
+
+void
+on_frame (struct core *core, const struct core_event *event)
+{
+  if (event->link != core->link || core->phase == LINK_NONE ||
+      core->phase == LINK_DROPPING)
+    return;
+  core->last_rx_ms = core->now_ms;
+  if (event->frame->type == WIRE_HELLO_FRAME)
+    on_hello (core, event->hello);
+  else if (event->frame->type == WIRE_BYE)
+    on_bye (core, event->frame->arg);
+  else
+    on_decided_frame (core, event);
+}
+
+/* -------------------------------------------------- time and conditions */
+
+static bool
+waits_for_peer (const struct core *core)
+{
+  if (core->phase == LINK_DRAINING || core->phase == LINK_HELLO)
+    return true;
+  if (core->phase != LINK_DECIDED)
+    return false;
+  return core->relation == REL_CREATE || core->sync == SYNC_MARKS ||
+         (core->relation == REL_SYNC && !core->peer_joined) ||
+         core->failed_now;
+}
+
+static void
+beat (struct core *core)
+{
+  if (core->phase != LINK_DECIDED)
+    return;
+  if (core->now_ms >= later (core->last_rx_ms, core->config.dead_ms)) {
+    link_drop_now (core, "the peer is silent");
+    return;
+  }
+  if (core->now_ms >= later (core->last_tx_ms, core->config.beat_ms)) {
+    core->ping_ms = core->now_ms;
+    link_send (core, WIRE_PING)->frame.arg = ++core->ping_token;
+  }
+}
+
+void
+link_tick (struct core *core)
+{
+  if (waits_for_peer (core) && core->now_ms >= core->hello_deadline_ms)
+    link_bye (core, WIRE_BYE_DEADLINE, "the peer took too long to answer");
+  if (core->switching != SWITCH_NONE &&
+      core->now_ms >= core->switch_deadline_ms) {
+    if (core->switching == SWITCH_ASKED)
+      core->switching = SWITCH_NONE;
+    else
+      link_drop_now (core, "the peer did not complete the switch");
+  }
+  beat (core);
+  if (core->phase == LINK_NONE && !core->failed_now && !core->stopping &&
+      !core->attempt_flight && core->now_ms >= core->reconnect_ms)
+    start_attempt (core);
+}
+
+/* T1 for plain clients, T1 or T2 by the peer's own word. */
+static void
+advance_alone (struct core *core)
+{
+  bool fit = core->phase == LINK_NONE && core_drained (core) &&
+             core->record.data == DATA_CURRENT && core->record.both &&
+             !core->failed_now && !core->stopping;
+
+  if (!fit)
+    return;
+  if (core->consent) {
+    core->consent = false;
+    core_begin_change (core, core_is_primary (core) ? GEN_SOLO
+                                                    : GEN_TAKEOVER, 0, 0);
+    /* The peer cannot have been promoted: as good as a client's word. */
+    core->record.answered = true;
+  }
+  else if (core->t1_plain && core->attempt_failed >= core->t1_attempt)
+    core_begin_change (core, GEN_SOLO, 0, 0);
+}
+
+void
+link_advance (struct core *core)
+{
+  if (core->phase == LINK_DRAINING && core_drained (core)) {
+    fill_hello (core);
+    core->phase = LINK_HELLO;
+    link_send (core, WIRE_HELLO_FRAME);
+  }
+  if (core->phase == LINK_HELLO && core->hello_got)
+    decide (core);
+  if (core->switching == SWITCH_GRANTING && !client_running (core)) {
+    client_end (core, true, ESHUTDOWN);
+    core->switching = SWITCH_GRANTED;
+    link_send (core, WIRE_SWITCH_GRANT);
+  }
+  if (core->notice_pending && core_settled (core)) {
+    core->notice_pending = false;
+    link_send (core, (enum wire_type) core->notice_type)->frame.arg =
+      (uint64_t) core->failed_errno;
+    link_deadline_in (core);
+  }
+  if (core->phase == LINK_NONE && !core->attempt_flight &&
+      !core->failed_now && !core->stopping &&
+      core->attempt < core->attempt_wanted)
+    start_attempt (core);
+  advance_alone (core);
+}
+
+uint64_t
+link_deadline (const struct core *core)
+{
+  uint64_t deadline = UINT64_MAX;
+  uint64_t beat_ms, dead_ms;
+
+  if (core->phase == LINK_NONE && !core->failed_now && !core->stopping &&
+      !core->attempt_flight)
+    deadline = core->reconnect_ms;
+  if (waits_for_peer (core) && core->hello_deadline_ms < deadline)
+    deadline = core->hello_deadline_ms;
+  if (core->phase == LINK_DECIDED) {
+    beat_ms = later (core->last_tx_ms, core->config.beat_ms);
+    dead_ms = later (core->last_rx_ms, core->config.dead_ms);
+    if (beat_ms < deadline)
+      deadline = beat_ms;
+    if (dead_ms < deadline)
+      deadline = dead_ms;
+  }
+  if (core->switching != SWITCH_NONE && core->switch_deadline_ms < deadline)
+    deadline = core->switch_deadline_ms;
+  return deadline;
+}

@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * core.c: one step of the node's state machine: event in, actions out.
+ *
+ * A step records what the event says and then asks every rule whether
+ * its conditions hold now (core_advance).  Rules look at the state, not
+ * at the event, so an event that comes early, late or twice finds the
+ * same rules.
+ *
+ * What holds in each state that a user sees (core_check.c tests it):
+ *
+ *   waiting    no link decided; this process has not served or lost one
+ *   candidate  two members, no link: acknowledges nothing
+ *   primary    SYNC and record.primary is me: a reply needs both copies
+ *   backup     SYNC and it is not: refuses clients, applies frames
+ *   syncing    data is SYNCING: serves nothing, takes part in no T1/T2
+ *   solo       members is me alone: a reply needs my copy and a mark
+ *   diverged   no data flows; serves only if it is solo
+ *   failed     serves nothing, links to nobody until restarted
+ *
+ * This file and core-*.c must never call anything that blocks, allocates
+ * or asks the system.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core-internal.h"
+
+#define STATE_WORD(name, word) word,
+static const char *const state_words[] = { CORE_STATES (STATE_WORD) };
+
+const char *
+core_state_name (enum core_state state)
+{
+  return state < CORE_STATE_COUNT ? state_words[state] : "?";
+}
+
+struct core *
+core_new (const struct core_config *config, const struct gen_record *record,
+          const uint8_t *map, uint64_t map_bytes)
+{
+  struct core *core = calloc (1, sizeof *core);
+
+  if (core == NULL)
+    return NULL;
+  assert (config->beat_ms > 0 && config->dead_ms > config->beat_ms);
+  core->config = *config;
+  core->record = *record;
+  core->random = config->boot;
+  core->marks = marks_new (record->size, record->region_size);
+  core->ranges = ranges_new (CORE_REQUESTS_MAX + CORE_CHUNKS_MAX);
+  if (core->marks == NULL || core->ranges == NULL) {
+    core_free (core);
+    return NULL;
+  }
+  if (map != NULL) {
+    assert (map_bytes == marks_map_bytes (core->marks));
+    memcpy (marks_map (core->marks), map, map_bytes);
+    marks_loaded (core->marks);
+  }
+  client_init (core);
+  sync_reset (core);
+  return core;
+}
+
+void
+core_free (struct core *core)
+{
+  if (core == NULL)
+    return;
+  marks_free (core->marks);
+  ranges_free (core->ranges);
+  free (core);
+}
+
+const struct gen_record *
+core_record (const struct core *core)
+{
+  return &core->record;
+}
+
+const struct wire_hello *
+core_hello (const struct core *core)
+{
+  return &core->hello;
+}
+
+const uint8_t *
+core_map_page (const struct core *core, uint32_t page)
+{
+  return marks_map (core->marks) + (size_t) page * MARKS_PAGE_BYTES;
+}
+
+const uint64_t *
+core_clear (const struct core *core)
+{
+  return core->clear;
+}
+
+/* ---------------------------------------------------- small services */
+
+/* splitmix64 (Steele, Lea, Flood 2014): turns the event's random bits
+ * into as many as one step needs.
+ */
+uint64_t
+core_random (struct core *core)
+{
+  uint64_t z = core->random += UINT64_C (0x9e3779b97f4a7c15);
+
+  z = (z ^ (z >> 30)) * UINT64_C (0xbf58476d1ce4e5b9);
+  z = (z ^ (z >> 27)) * UINT64_C (0x94d049bb133111eb);
+  z ^= z >> 31;
+  return z != 0 ? z : 1;
+}
+
+struct core_action *
+core_emit (struct core *core, enum core_action_type type)
+{
+  struct core_action *action;
+
+  assert (core->out.count < CORE_ACTIONS_MAX);
+  action = &core->out.list[core->out.count++];
+  *action = (struct core_action) { .type = type, .link = core->link };
+  return action;
+}
+
+/* Is there room for what one more request or chunk may emit?  If not,
+ * the step says that there is more.
+ */
+bool
+core_room (struct core *core)
+{
+  enum { MOST_PER_REQUEST = 80, END_OF_STEP = 1200 };
+
+  if (core->out.count + MOST_PER_REQUEST + END_OF_STEP < CORE_ACTIONS_MAX)
+    return true;
+  core->out.more = true;
+  return false;
+}
+
+/* The record changed.  BINDING: nothing may depend on the old one. */
+void
+core_save (struct core *core, bool binding)
+{
+  core->sb_version++;
+  if (binding)
+    core->gen_version = core->sb_version;
+}
+
+void
+core_want_sync (struct core *core)
+{
+  struct core_action *action = core_emit (core, ACT_SYNC_STORE);
+
+  action->version = ++core->sync_version;
+}
+
+bool
+core_settled (const struct core *core)
+{
+  return core->sb_durable >= core->gen_version;
+}
+
+bool
+core_synced (const struct core *core)
+{
+  return core->sync_durable == core->sync_version;
+}
+
+bool
+core_is_primary (const struct core *core)
+{
+  return core->record.primary == core->record.node;
+}
+
+/* No store operation of a former role runs, nothing waits for the disk. */
+bool
+core_drained (const struct core *core)
+{
+  unsigned i;
+
+  if (core->local_out > 0 || !core_settled (core) ||
+      core->change != GEN_NONE)
+    return false;
+  for (i = 0; i < CORE_CHUNKS_MAX; i++)
+    if (core->chunks[i].state == CHUNK_READING || core->chunks[i].buffer_busy)
+      return false;
+  return true;
+}
+
+/* May requests start, and may their replies leave (I2, I7)? */
+bool
+core_may_serve (const struct core *core)
+{
+  if (core->record.data != DATA_CURRENT || core->failed_now ||
+      core->stopping || core->change != GEN_NONE || !core_settled (core) ||
+      !core_synced (core) || !core_is_primary (core))
+    return false;
+  if (core->phase == LINK_DRAINING || core->phase == LINK_HELLO)
+    return false;
+  if (!core->record.both)
+    return core->relation != REL_TARGET;
+  return core->phase == LINK_DECIDED && core->relation == REL_SYNC &&
+         core->sync != SYNC_MARKS && core->peer_joined &&
+         core->switching != SWITCH_GRANTED;
+}
+
+/* --------------------------------------------------------- generations */
+
+/*
+ * Make a generation: T1..T4.  It is in the record at once, and binding:
+ * nothing is served, sent or answered until it is durable.
+ */
+void
+core_begin_change (struct core *core, enum gen_kind kind, uint64_t client,
+                   uint64_t session)
+{
+  struct gen_record *record = &core->record;
+  bool keeps_sessions = kind == GEN_JOIN;
+
+  assert (core->change == GEN_NONE);
+  assert (record->data == DATA_CURRENT);
+  gen_advance (record, kind, core_random (core), client, session);
+  record->primary = record->node;
+  record->both = kind == GEN_JOIN || kind == GEN_SWITCH;
+  if (kind == GEN_TAKEOVER)
+    marks_suspect (core->marks);
+  if (!keeps_sessions) {
+    client_end (core, false, ESHUTDOWN);
+    core->gen_proxied = false;
+    core_want_sync (core);
+  }
+  core->t1_plain = false;
+  core->change = kind;
+  core->change_adopts = false;
+  core_save (core, true);
+}
+
+static bool
+finish_change (struct core *core)
+{
+  enum gen_kind kind = core->change;
+
+  if (kind == GEN_NONE || !core_settled (core) || !core_synced (core))
+    return false;
+  core->change = GEN_NONE;
+  if (kind == GEN_SOLO || kind == GEN_TAKEOVER)
+    client_solo (core);
+  link_changed (core, kind);
+  return true;
+}
+
+/* The store failed: this copy serves nobody until it was resynced. */
+void
+core_fail (struct core *core, int error, const char *reason)
+{
+  if (core->failed_now)
+    return;
+  core->failed_now = true;
+  core->failed_errno = error;
+  core->failed_reason = reason;
+  core->change = GEN_NONE;
+  if (core->record.data == DATA_CURRENT ||
+      core->record.data == DATA_SYNCING) {
+    core->record.data = DATA_FAILED;
+    core_save (core, true);
+  }
+  /* A client that can go elsewhere is told to; one that cannot gets the
+   * error, and so do all when there is no second copy.
+   */
+  if (core->record.both)
+    client_end (core, false, ESHUTDOWN);
+  client_end (core, true, error);
+  if (core->phase == LINK_DECIDED && core->relation == REL_SYNC &&
+      core_is_primary (core)) {
+    core->notice_pending = true;
+    core->notice_type = WIRE_HANDOVER;
+  }
+  else if (core->phase == LINK_DECIDED &&
+           (core->relation == REL_SYNC || core->relation == REL_TARGET)) {
+    core->notice_pending = true;
+    core->notice_type = WIRE_NACK;
+  }
+  else
+    link_bye (core, WIRE_BYE_STORE, reason);
+}
+
+/* ------------------------------------------------------- user's states */
+
+static const char *
+solo_reason (const struct core *core)
+{
+  if (core->change != GEN_NONE || !core_settled (core))
+    return "a new generation is being made durable";
+  if (core->phase == LINK_DECIDED && core->relation == REL_SOURCE)
+    return "serving alone; the peer is being brought up to date";
+  if (core->refusal != NULL)
+    return core->refusal;
+  return "serving alone; the peer is away";
+}
+
+static const char *
+unlinked_reason (const struct core *core)
+{
+  if (core->refusal != NULL)
+    return core->refusal;
+  if (core->record.data == DATA_BLANK)
+    return "new node; needs to meet its peer once";
+  if (core->link_reason != NULL)
+    return core->link_reason;
+  return "no word from the peer yet";
+}
+
+static enum core_state
+sync_state (const struct core *core, const char **reason)
+{
+  if (core_is_primary (core)) {
+    *reason = core->sync == SYNC_OFF ? "both copies are in sync"
+      : "both copies hold all acknowledged writes; reconciling blocks that "
+        "were in flight";
+    if (core->switching == SWITCH_GRANTING ||
+        core->switching == SWITCH_GRANTED)
+      *reason = "handing the primary role to the peer";
+    return STATE_PRIMARY;
+  }
+  *reason = core->record.primary == 0
+    ? "in sync; the first client decides who becomes primary"
+    : "in sync; the peer is primary";
+  return STATE_BACKUP;
+}
+
+enum core_state
+core_state_of (const struct core *core, const char **reason)
+{
+  if (core->failed_now) {
+    *reason = core->failed_reason;
+    return STATE_FAILED;
+  }
+  if (core->record.data == DATA_FAILED) {
+    *reason = "its store failed earlier; it needs a resync from the peer";
+    return STATE_FAILED;
+  }
+  if (core->phase == LINK_DECIDED && core->relation == REL_DIVERGED) {
+    *reason = core->record.both
+      ? "both copies were written apart from each other; this one does not "
+        "serve"
+      : "both copies were written apart from each other; this one goes on "
+        "serving its clients; see duetctl discard";
+    return STATE_DIVERGED;
+  }
+  if (core->record.data == DATA_SYNCING) {
+    *reason = core->phase == LINK_DECIDED
+      ? "being brought up to date by the peer"
+      : "waits for the peer to be brought up to date";
+    return STATE_SYNCING;
+  }
+  if (core->record.data == DATA_CURRENT && !core->record.both) {
+    *reason = solo_reason (core);
+    return STATE_SOLO;
+  }
+  if (core->phase == LINK_DECIDED && core->relation == REL_SYNC)
+    return sync_state (core, reason);
+  if (core->phase == LINK_DECIDED && core->relation == REL_SOURCE) {
+    *reason = "the peer is becoming a member";
+    return STATE_SOLO;
+  }
+  *reason = unlinked_reason (core);
+  return core->link_reason != NULL && core->record.data == DATA_CURRENT
+    ? STATE_CANDIDATE : STATE_WAITING;
+}
+
+static enum core_state
+peer_state_of (const struct core *core)
+{
+  if (core->phase != LINK_DECIDED)
+    return STATE_WAITING;
+  switch (core->relation) {
+  case REL_SYNC:
+    return core->record.primary != 0 && !core_is_primary (core)
+      ? STATE_PRIMARY : STATE_BACKUP;
+  case REL_SOURCE:
+    return STATE_SYNCING;
+  case REL_TARGET:
+    return STATE_SOLO;
+  case REL_DIVERGED:
+    return STATE_DIVERGED;
+  case REL_NONE: case REL_CREATE:
+    break;
+  }
+  return STATE_WAITING;
+}
+
+void
+core_view (const struct core *core, struct core_view *view)
+{
+  *view = (struct core_view) {
+    .serving = core_may_serve (core),
+    .linked = core->phase == LINK_DECIDED,
+    .resyncing = core->phase == LINK_DECIDED && core->sync != SYNC_OFF,
+    .peer_state = peer_state_of (core),
+    .record = core->record,
+    .dirty_bytes = marks_dirty_bytes (core->marks),
+    .resync_done_bytes = core->resync_done_bytes,
+    .resync_total_bytes = core->resync_total_bytes,
+    .resync_started_ms = core->resync_started_ms,
+    .requests = core->requests_used,
+    .conns = core->conns_used,
+    .rtt_ms = core->rtt_ms,
+  };
+  view->state = core_state_of (core, &view->reason);
+}
+
+static void
+report_state (struct core *core)
+{
+  const char *reason = NULL;
+  enum core_state state = core_state_of (core, &reason);
+
+  if (state == core->shown_state && reason == core->shown_reason)
+    return;
+  core->shown_state = state;
+  core->shown_reason = reason;
+  core_emit (core, ACT_STATE)->reason = reason;
+}
+
+/* ------------------------------------------------------------ the step */
+
+static void
+pump_persist (struct core *core)
+{
+  struct core_action *action;
+  uint32_t first, last;
+
+  if (core->sb_flight == 0 && core->sb_durable < core->sb_version) {
+    core->sb_flight = core->sb_version;
+    action = core_emit (core, ACT_PERSIST_SB);
+    action->version = core->sb_flight;
+  }
+  if (!core->map_flight && marks_pages_urgent (core->marks) &&
+      marks_take_pages (core->marks, &first, &last)) {
+    core->map_flight = true;
+    action = core_emit (core, ACT_PERSIST_MAP);
+    action->first = first;
+    action->last = last;
+  }
+}
+
+static void
+core_advance (struct core *core)
+{
+  unsigned rounds = 0;
+  bool again;
+
+  do {
+    again = finish_change (core);
+    link_advance (core);
+    target_advance (core);
+    client_advance (core);
+    sync_advance (core);
+    again |= core->change != GEN_NONE && core_settled (core) &&
+             core_synced (core);
+    assert (++rounds < 8);
+  } while (again);
+  pump_persist (core);
+  report_state (core);
+}
+
+static void
+on_sb_durable (struct core *core, const struct core_event *event)
+{
+  core->sb_flight = 0;
+  if (event->error != 0) {
+    /* Decisions cannot be kept: give up without word on disk. */
+    core->sb_durable = core->sb_version;
+    core->notice_pending = false;
+    core_fail (core, event->error, "cannot write the metadata file");
+    core->sb_durable = core->sb_version;
+    core->notice_pending = false;
+    link_bye (core, WIRE_BYE_STORE, "cannot write the metadata file");
+    return;
+  }
+  core->sb_durable = event->version;
+}
+
+static void
+on_map_durable (struct core *core, const struct core_event *event)
+{
+  core->map_flight = false;
+  if (event->error != 0) {
+    core_fail (core, event->error, "cannot write the metadata file");
+    return;
+  }
+  marks_pages_durable (core->marks);
+}
+
+static void
+on_store_synced (struct core *core, const struct core_event *event)
+{
+  if (event->error != 0)
+    core_fail (core, event->error, "cannot make the data file durable");
+  else if (event->version > core->sync_durable)
+    core->sync_durable = event->version;
+}
+
+static void
+on_stop (struct core *core)
+{
+  core->stopping = true;
+  client_end (core, false, ESHUTDOWN);
+  client_end (core, true, ESHUTDOWN);
+  link_bye (core, WIRE_BYE_STOP, "stopping");
+}
+
+static void
+on_tick (struct core *core)
+{
+  struct core_action *action;
+  uint32_t first, last;
+
+  link_tick (core);
+  sync_tick (core);
+  /* Cleared region bits are not urgent: they go out with the clock. */
+  if (!core->map_flight && marks_pages_wanted (core->marks) &&
+      marks_take_pages (core->marks, &first, &last)) {
+    core->map_flight = true;
+    action = core_emit (core, ACT_PERSIST_MAP);
+    action->first = first;
+    action->last = last;
+  }
+}
+
+static void
+dispatch (struct core *core, const struct core_event *event)
+{
+  switch (event->type) {
+  case EV_START:
+    core->started = true;
+    core_want_sync (core);
+    break;
+  case EV_TICK: on_tick (core); break;
+  case EV_OPEN: on_open (core, event); break;
+  case EV_CLOSE: on_close (core, event->slot); break;
+  case EV_REQUEST: on_request (core, event); break;
+  case EV_LOCAL_DONE: on_local_done (core, event); break;
+  case EV_LINK_UP: on_link_up (core, event); break;
+  case EV_LINK_DOWN: on_link_down (core, event); break;
+  case EV_CONNECT_FAILED: on_connect_failed (core); break;
+  case EV_FRAME: on_frame (core, event); break;
+  case EV_APPLIED: on_applied (core, event); break;
+  case EV_SB_DURABLE: on_sb_durable (core, event); break;
+  case EV_MAP_DURABLE: on_map_durable (core, event); break;
+  case EV_STORE_SYNCED: on_store_synced (core, event); break;
+  case EV_CHUNK_DONE: on_chunk_done (core, event); break;
+  case EV_CHUNK_FREE: on_chunk_free (core, event->slot); break;
+  case EV_STOP: on_stop (core); break;
+  }
+}
+
+const struct core_actions *
+core_step (struct core *core, const struct core_event *event)
+{
+  assert (core->started || event->type == EV_START);
+  assert (event->now_ms >= core->now_ms);
+  core->out.count = 0;
+  core->out.more = false;
+  core->now_ms = event->now_ms;
+  core->random ^= event->random;
+  dispatch (core, event);
+  core_advance (core);
+  return &core->out;
+}
+
+uint64_t
+core_deadline (const struct core *core)
+{
+  uint64_t deadline = link_deadline (core);
+  uint64_t other = client_deadline (core);
+
+  if (other < deadline)
+    deadline = other;
+  other = sync_deadline (core);
+  return other < deadline ? other : deadline;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * engine-internal.h: the engine's state, shared by its files.
+ *
+ *   engine.c          life cycle, the step under the mutex, the actions
+ *   engine-client.c   clients' calls: one request is carried out by the
+ *                     thread that brought it
+ *   engine-peer.c     link callbacks (the receiver carries out what the
+ *                     peer sent), chunks and hashes
+ *   jobs.c            threads for what the step may not wait for
+ *
+ * Locks: there is one, engine->lock.  It guards the core and every field
+ * below that says so, and is never held across a system call that may
+ * block.  The link's, the store's and the jobs' locks are inside them and
+ * are taken after it, never around it.
+ */
+#ifndef DUET_ENGINE_INTERNAL_H
+#define DUET_ENGINE_INTERNAL_H
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+
+#include "control.h"
+#include "engine.h"
+#include "jobs.h"
+#include "latency.h"
+#include "link.h"
+#include "marks.h"
+#include "store.h"
+
+enum {
+  ENGINE_SYNC_FRAMES = 512,             /* applied before one fdatasync */
+  ENGINE_SYNC_BYTES = 8 * 1024 * 1024,
+  ENGINE_HASHES = 64,                   /* blocks in a chunk */
+  ENGINE_WAIT_MS = 500,                 /* between looks at stopping () */
+};
+
+/* A frame under way to the link, with what its end means. */
+struct out_frame {
+  struct link_frame link;               /* first */
+  struct engine *engine;
+  uint32_t request;                     /* NO_SLOT: none */
+  uint32_t chunk;
+  bool embedded;                        /* else malloc'd, payload behind */
+};
+
+struct engine_request {
+  sem_t wake;
+  /* lock: */
+  bool local_go, done;
+  int error;
+  struct core_event event;              /* as it began */
+  void *buffer;                         /* data of a read or write */
+  bool frame_busy;                      /* embedded frame in use; cleared
+                                           by the sender: atomic below */
+  atomic_uint frames_out;               /* frames that refer to buffer */
+  struct out_frame frame;
+};
+
+struct engine_conn {
+  struct engine *engine;
+  uint32_t slot;
+  sem_t wake;
+  bool done;                            /* lock */
+  int error;                            /* lock */
+  const char *reason;                   /* lock */
+};
+
+/* A resync chunk's buffers. */
+struct engine_chunk {
+  uint8_t *data;                        /* MARKS_CHUNK bytes */
+  uint8_t hashes[ENGINE_HASHES * WIRE_HASH];    /* the peer's */
+  atomic_uint frames_out;
+};
+
+struct engine {
+  struct engine_config config;
+  struct store *store;
+  struct link *link;
+  struct control *control;
+  struct jobs *jobs;                    /* metadata, syncs, log */
+  struct jobs *chunk_jobs;              /* resync reads */
+  uint64_t size;
+
+  pthread_mutex_t lock;
+  /* lock: */
+  struct core *core;
+  bool stopping;
+  pthread_cond_t timer_wake;            /* CLOCK_MONOTONIC */
+  uint64_t timer_target;                /* ms, when the timer looks next */
+  pthread_cond_t slot_free;
+  uint32_t free_requests[CORE_REQUESTS_MAX], free_request_count;
+  uint32_t free_conns[CORE_CONNS_MAX], free_conn_count;
+  struct engine_conn conns[CORE_CONNS_MAX];
+  struct engine_request requests[CORE_REQUESTS_MAX];
+  struct engine_chunk chunks[CORE_CHUNKS_MAX];
+  uint64_t random;
+  pthread_cond_t applied;               /* apply_seq or dead_link changed */
+  uint32_t apply_link, dead_link;
+  uint64_t apply_seq;
+  bool hash_wanted;                     /* set and used by the receiver */
+  struct wire_frame hash_frame;
+  /* What engine_unlock_and_send does. */
+  bool need_flush;
+  uint32_t drop_link;                   /* 0: none */
+
+  /* receiver thread only: */
+  uint64_t rx_seq, rx_bytes;
+  uint32_t rx_frames;
+  int rx_error;
+  uint8_t *hash_buffer;                 /* MARKS_CHUNK bytes */
+
+  pthread_t timer;
+  bool running;
+
+  /* figures, atomics: */
+  struct latency latency[ENGINE_KINDS];
+  atomic_uint_fast64_t count[ENGINE_KINDS], bytes[ENGINE_KINDS],
+    errors[ENGINE_KINDS];
+};
+
+#define NO_SLOT UINT32_MAX
+
+/* engine.c */
+uint64_t engine_now_ms (void);
+/* One step and its actions; LOCK is held.  Sets need_flush. */
+void engine_step_locked (struct engine *engine, struct core_event *event);
+/* Take the lock, step, release, send what was queued. */
+void engine_step (struct engine *engine, struct core_event *event);
+/* Release the lock, then send what steps under it have queued. */
+void engine_unlock_and_send (struct engine *engine);
+void engine_log (struct engine *engine, const char *format, ...)
+  __attribute__ ((format (printf, 2, 3)));
+
+/* engine-peer.c */
+extern const struct link_callbacks engine_link_callbacks;
+void engine_queue_locked (struct engine *engine,
+                          const struct core_action *action);
+void engine_read_chunk (struct engine *engine,
+                        const struct core_action *action);
+
+#endif /* DUET_ENGINE_INTERNAL_H */

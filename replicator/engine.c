@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * engine.c: the shell around the core: the mutex, the clock, the timer
+ * thread, and the carrying out of actions.  It decides nothing.
+ *
+ * Who carries out what: a client's own thread its local part, the link's
+ * receiver what the peer sent, job threads metadata and syncs, the chunk
+ * thread resync reads.  Under the mutex a step only queues and wakes.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "engine-internal.h"
+#include "exportname.h"
+
+/* What a job needs. */
+struct engine_job {
+  struct engine *engine;
+  uint64_t version;
+  uint32_t first, count;
+  struct core_action action;
+  struct gen_record record;
+  uint8_t bytes[];
+};
+
+uint64_t
+engine_now_ms (void)
+{
+  struct timespec now;
+
+  clock_gettime (CLOCK_BOOTTIME, &now);
+  return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+/* ---------------------------------------------------------------- jobs */
+
+static struct engine_job *
+new_job (struct engine *engine, size_t bytes)
+{
+  struct engine_job *job = calloc (1, sizeof *job + bytes);
+
+  /* A decision that cannot be carried out must not be lost: better no
+   * node than a wrong one.
+   */
+  if (job == NULL)
+    abort ();
+  job->engine = engine;
+  return job;
+}
+
+static void
+add_job (struct jobs *jobs, void (*run) (void *), struct engine_job *job)
+{
+  if (jobs_add (jobs, run, job) == -1)
+    abort ();
+}
+
+static void
+run_log (void *opaque)
+{
+  struct engine_job *job = opaque;
+
+  job->engine->config.log ((const char *) job->bytes);
+  free (job);
+}
+
+void
+engine_log (struct engine *engine, const char *format, ...)
+{
+  enum { LINE = 512 };
+  struct engine_job *job = new_job (engine, LINE);
+  va_list args;
+
+  va_start (args, format);
+  vsnprintf ((char *) job->bytes, LINE, format, args);
+  va_end (args);
+  add_job (engine->jobs, run_log, job);
+}
+
+static void
+run_persist_sb (void *opaque)
+{
+  struct engine_job *job = opaque;
+  struct core_event event = { .type = EV_SB_DURABLE,
+                              .version = job->version };
+
+  if (store_save_record (job->engine->store, &job->record) == -1)
+    event.error = errno;
+  engine_step (job->engine, &event);
+  free (job);
+}
+
+static void
+run_persist_map (void *opaque)
+{
+  struct engine_job *job = opaque;
+  struct core_event event = { .type = EV_MAP_DURABLE };
+
+  if (store_save_pages (job->engine->store, job->first, job->count,
+                        job->bytes) == -1)
+    event.error = errno;
+  engine_step (job->engine, &event);
+  free (job);
+}
+
+static void
+run_sync_store (void *opaque)
+{
+  struct engine_job *job = opaque;
+  struct core_event event = { .type = EV_STORE_SYNCED,
+                              .version = job->version };
+
+  if (store_sync (job->engine->store) == -1)
+    event.error = errno;
+  engine_step (job->engine, &event);
+  free (job);
+}
+
+static void
+run_chunk (void *opaque)
+{
+  struct engine_job *job = opaque;
+
+  engine_read_chunk (job->engine, &job->action);
+  free (job);
+}
+
+/* ------------------------------------------------------------- actions */
+
+static void
+persist_map_locked (struct engine *engine, const struct core_action *action)
+{
+  uint32_t count = action->last - action->first + 1;
+  size_t bytes = (size_t) count * MARKS_PAGE_BYTES;
+  struct engine_job *job = new_job (engine, bytes);
+
+  job->first = action->first;
+  job->count = count;
+  memcpy (job->bytes, core_map_page (engine->core, action->first), bytes);
+  add_job (engine->jobs, run_persist_map, job);
+}
+
+static void
+log_state_locked (struct engine *engine)
+{
+  struct core_view view;
+  struct gen_id gen;
+
+  core_view (engine->core, &view);
+  gen = gen_current (&view.record);
+  engine_log (engine, "%s: %s (generation %llu.%016llx)",
+              core_state_name (view.state), view.reason,
+              (unsigned long long) gen.epoch, (unsigned long long) gen.id);
+}
+
+static void
+job_locked (struct engine *engine, struct jobs *jobs, void (*run) (void *),
+            const struct core_action *action)
+{
+  struct engine_job *job = new_job (engine, 0);
+
+  job->version = action->version;
+  job->action = *action;
+  if (action->type == ACT_PERSIST_SB)
+    job->record = *core_record (engine->core);
+  add_job (jobs, run, job);
+}
+
+static void
+drop_link_locked (struct engine *engine, const struct core_action *action)
+{
+  engine->dead_link = action->link;
+  engine->drop_link = action->link;
+  pthread_cond_broadcast (&engine->applied);
+}
+
+static void
+carry_out_locked (struct engine *engine, const struct core_action *action)
+{
+  struct engine_request *request;
+  struct engine_conn *conn;
+
+  switch (action->type) {
+  case ACT_LOCAL:
+    request = &engine->requests[action->slot];
+    request->local_go = true;
+    sem_post (&request->wake);
+    break;
+  case ACT_COMPLETE:
+    request = &engine->requests[action->slot];
+    request->done = true;
+    request->error = action->error;
+    sem_post (&request->wake);
+    break;
+  case ACT_OPEN_DONE:
+    conn = &engine->conns[action->slot];
+    conn->done = true;
+    conn->error = action->error;
+    conn->reason = action->reason;
+    sem_post (&conn->wake);
+    break;
+  case ACT_CONN_ENDED:
+    /* Its next request gets ESHUTDOWN; nbdkit lets a plugin hang up only
+     * from within a request.
+     */
+    break;
+  case ACT_SEND:
+    engine_queue_locked (engine, action);
+    break;
+  case ACT_APPLY:
+    engine->apply_link = action->link;
+    engine->apply_seq = action->seq;
+    pthread_cond_broadcast (&engine->applied);
+    break;
+  case ACT_HASH:
+    engine->hash_wanted = true;
+    engine->hash_frame = action->frame;
+    break;
+  case ACT_PERSIST_SB:
+    job_locked (engine, engine->jobs, run_persist_sb, action);
+    break;
+  case ACT_PERSIST_MAP:
+    persist_map_locked (engine, action);
+    break;
+  case ACT_SYNC_STORE:
+    job_locked (engine, engine->jobs, run_sync_store, action);
+    break;
+  case ACT_CHUNK:
+    job_locked (engine, engine->chunk_jobs, run_chunk, action);
+    break;
+  case ACT_CONNECT:
+    link_connect (engine->link, (uint32_t) action->version);
+    break;
+  case ACT_DROP_LINK:
+    drop_link_locked (engine, action);
+    break;
+  case ACT_STATE:
+    log_state_locked (engine);
+    break;
+  }
+}
+
+static uint64_t
+random_locked (struct engine *engine)
+{
+  /* Generation ids must differ between nodes and runs, not be secret:
+   * the kernel seeds, xorshift64* (Marsaglia; Vigna 2016) goes on.
+   */
+  engine->random ^= engine->random >> 12;
+  engine->random ^= engine->random << 25;
+  engine->random ^= engine->random >> 27;
+  return engine->random * UINT64_C (0x2545f4914f6cdd1d);
+}
+
+void
+engine_step_locked (struct engine *engine, struct core_event *event)
+{
+  const struct core_actions *actions;
+  uint32_t i;
+
+  do {
+    event->now_ms = engine_now_ms ();
+    event->random = random_locked (engine);
+    actions = core_step (engine->core, event);
+    for (i = 0; i < actions->count; i++)
+      carry_out_locked (engine, &actions->list[i]);
+    *event = (struct core_event) { .type = EV_TICK };
+  } while (actions->more);
+#ifdef DUET_CHECK
+  core_check (engine->core);
+#endif
+  if (core_deadline (engine->core) < engine->timer_target)
+    pthread_cond_signal (&engine->timer_wake);
+}
+
+void
+engine_unlock_and_send (struct engine *engine)
+{
+  bool flush = engine->need_flush;
+  uint32_t drop = engine->drop_link;
+
+  engine->need_flush = false;
+  engine->drop_link = 0;
+  pthread_mutex_unlock (&engine->lock);
+  if (flush)
+    link_flush (engine->link);
+  /* After the flush, so that a goodbye has a chance to leave. */
+  if (drop != 0)
+    link_drop (engine->link, drop);
+}
+
+void
+engine_step (struct engine *engine, struct core_event *event)
+{
+  pthread_mutex_lock (&engine->lock);
+  engine_step_locked (engine, event);
+  engine_unlock_and_send (engine);
+}
+
+/* --------------------------------------------------------------- timer */
+
+static struct timespec
+monotonic_after (uint64_t ms)
+{
+  struct timespec at;
+
+  clock_gettime (CLOCK_MONOTONIC, &at);
+  at.tv_sec += (time_t) (ms / 1000);
+  at.tv_nsec += (long) (ms % 1000) * 1000000;
+  if (at.tv_nsec >= 1000000000) {
+    at.tv_sec++;
+    at.tv_nsec -= 1000000000;
+  }
+  return at;
+}
+
+static void *
+timer_thread (void *opaque)
+{
+  enum { LONGEST_MS = 1000 };
+  struct engine *engine = opaque;
+
+  pthread_mutex_lock (&engine->lock);
+  while (engine->running) {
+    uint64_t now = engine_now_ms ();
+    uint64_t deadline = core_deadline (engine->core);
+    struct core_event tick = { .type = EV_TICK };
+    struct timespec at;
+
+    if (deadline <= now) {
+      engine->timer_target = 0;
+      engine_step_locked (engine, &tick);
+      engine_unlock_and_send (engine);
+      pthread_mutex_lock (&engine->lock);
+      if (core_deadline (engine->core) > now)
+        continue;
+      deadline = now + 1;
+    }
+    if (deadline > now + LONGEST_MS)
+      deadline = now + LONGEST_MS;
+    engine->timer_target = deadline;
+    at = monotonic_after (deadline - now);
+    pthread_cond_timedwait (&engine->timer_wake, &engine->lock, &at);
+  }
+  pthread_mutex_unlock (&engine->lock);
+  return NULL;
+}
+
+/* ---------------------------------------------------------- life cycle */
+
+static bool
+allocate (struct engine *engine)
+{
+  uint32_t i;
+
+  for (i = 0; i < CORE_REQUESTS_MAX; i++) {
+    sem_init (&engine->requests[i].wake, 0, 0);
+    engine->free_requests[i] = CORE_REQUESTS_MAX - 1 - i;
+  }
+  engine->free_request_count = CORE_REQUESTS_MAX;
+  for (i = 0; i < CORE_CONNS_MAX; i++) {
+    sem_init (&engine->conns[i].wake, 0, 0);
+    engine->conns[i].engine = engine;
+    engine->conns[i].slot = i;
+    engine->free_conns[i] = CORE_CONNS_MAX - 1 - i;
+  }
+  engine->free_conn_count = CORE_CONNS_MAX;
+  for (i = 0; i < CORE_CHUNKS_MAX; i++)
+    if ((engine->chunks[i].data = malloc (MARKS_CHUNK)) == NULL)
+      return false;
+  engine->hash_buffer = malloc (MARKS_CHUNK);
+  engine->jobs = jobs_new (3);
+  engine->chunk_jobs = jobs_new (1);
+  return engine->hash_buffer != NULL && engine->jobs != NULL &&
+         engine->chunk_jobs != NULL;
+}
+
+static bool
+open_parts (struct engine *engine, char *error, size_t error_size)
+{
+  const struct engine_config *config = &engine->config;
+  struct store_config store_config = {
+    .file = config->file,
+    .meta = config->meta,
+    .size = config->size,
+    .region_size = config->region_size,
+  };
+  struct link_config link_config = {
+    .listen = config->listen,
+    .peer = config->peer,
+    .boot = config->core.boot,
+    .greeting_ms = (uint32_t) config->core.dead_ms,
+  };
+  struct gen_record record;
+  const uint8_t *map;
+  uint64_t map_bytes;
+
+  engine->store = store_open (&store_config, &record, error, error_size);
+  if (engine->store == NULL)
+    return false;
+  engine->size = store_size (engine->store);
+  map = store_map (engine->store, &map_bytes);
+  link_config.node = record.node;
+  engine->core = core_new (&config->core, &record, map, map_bytes);
+  engine->link = link_new (&link_config, &engine_link_callbacks, engine,
+                           error, error_size);
+  if (engine->link == NULL)
+    return false;
+  if (config->control == NULL)
+    return engine->core != NULL;
+  engine->control = control_new (config->control, engine, error,
+                                 error_size);
+  return engine->core != NULL && engine->control != NULL;
+}
+
+struct engine *
+engine_new (const struct engine_config *config, char *error,
+            size_t error_size)
+{
+  struct engine *engine = calloc (1, sizeof *engine);
+  pthread_condattr_t attr;
+
+  snprintf (error, error_size, "out of memory");
+  if (engine == NULL)
+    return NULL;
+  engine->config = *config;
+  pthread_mutex_init (&engine->lock, NULL);
+  pthread_condattr_init (&attr);
+  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
+  pthread_cond_init (&engine->timer_wake, &attr);
+  pthread_condattr_destroy (&attr);
+  pthread_cond_init (&engine->slot_free, NULL);
+  pthread_cond_init (&engine->applied, NULL);
+  if (getrandom (&engine->random, sizeof engine->random, 0) !=
+        (ssize_t) sizeof engine->random)
+    engine->random = engine_now_ms ();
+  engine->random |= 1;
+  engine->config.core.boot = random_locked (engine);
+  if (!allocate (engine) || !open_parts (engine, error, error_size)) {
+    engine_free (engine);
+    return NULL;
+  }
+  return engine;
+}
+
+int
+engine_start (struct engine *engine, char *error, size_t error_size)
+{
+  struct core_event start = { .type = EV_START };
+
+  snprintf (error, error_size, "cannot start threads");
+  if (jobs_start (engine->jobs) == -1 ||
+      jobs_start (engine->chunk_jobs) == -1)
+    return -1;
+  if (store_bad_pages (engine->store) > 0)
+    engine_log (engine, "%u page(s) of the region map were damaged: the "
+                "regions they describe will be compared with the peer",
+                store_bad_pages (engine->store));
+  engine_step (engine, &start);
+  engine->running = true;
+  if (pthread_create (&engine->timer, NULL, timer_thread, engine) != 0) {
+    engine->running = false;
+    return -1;
+  }
+  if (link_start (engine->link) == -1)
+    return -1;
+  if (engine->control != NULL && control_start (engine->control) == -1)
+    return -1;
+  return 0;
+}
+
+void
+engine_stop (struct engine *engine)
+{
+  struct core_event stop = { .type = EV_STOP };
+  bool running;
+
+  if (engine->control != NULL)
+    control_stop (engine->control);
+  pthread_mutex_lock (&engine->lock);
+  running = engine->running;
+  if (running)
+    engine_step_locked (engine, &stop);
+  engine->stopping = true;
+  engine->running = false;
+  pthread_cond_signal (&engine->timer_wake);
+  pthread_cond_broadcast (&engine->slot_free);
+  engine_unlock_and_send (engine);
+  if (running)
+    pthread_join (engine->timer, NULL);
+  link_stop (engine->link);
+  jobs_stop (engine->chunk_jobs);
+  jobs_stop (engine->jobs);
+}
+
+void
+engine_free (struct engine *engine)
+{
+  uint32_t i;
+
+  if (engine == NULL)
+    return;
+  if (engine->control != NULL)
+    control_free (engine->control);
+  if (engine->link != NULL)
+    link_free (engine->link);
+  core_free (engine->core);
+  if (engine->store != NULL)
+    store_close (engine->store);
+  jobs_free (engine->jobs);
+  jobs_free (engine->chunk_jobs);
+  for (i = 0; i < CORE_CHUNKS_MAX; i++)
+    free (engine->chunks[i].data);
+  free (engine->hash_buffer);
+  for (i = 0; i < CORE_REQUESTS_MAX; i++)
+    sem_destroy (&engine->requests[i].wake);
+  for (i = 0; i < CORE_CONNS_MAX; i++)
+    sem_destroy (&engine->conns[i].wake);
+  pthread_cond_destroy (&engine->applied);
+  pthread_cond_destroy (&engine->slot_free);
+  pthread_cond_destroy (&engine->timer_wake);
+  pthread_mutex_destroy (&engine->lock);
+  free (engine);
+}
+
+uint64_t
+engine_size (const struct engine *engine)
+{
+  return engine->size;
+}
+
+/* -------------------------------------------------------------- status */
+
+const char *
+engine_kind_name (enum engine_kind kind)
+{
+  static const char *const names[] = {
+    "read", "write", "trim", "zero", "flush",
+  };
+
+  return kind < ENGINE_KINDS ? names[kind] : "?";
+}
+
+static void
+fill_figures (struct engine *engine, struct engine_status *status)
+{
+  struct link_counts counts;
+  unsigned i;
+
+  for (i = 0; i < ENGINE_KINDS; i++) {
+    struct engine_figures *f = &status->requests[i];
+
+    f->count = atomic_load (&engine->count[i]);
+    f->errors = atomic_load (&engine->errors[i]);
+    f->bytes = atomic_load (&engine->bytes[i]);
+    f->p50_us = latency_quantile (&engine->latency[i], 500);
+    f->p99_us = latency_quantile (&engine->latency[i], 990);
+    f->max_us = atomic_load (&engine->latency[i].max_us);
+  }
+  store_sync_counts (engine->store, &status->fdatasyncs,
+                     &status->sync_callers);
+  link_counts (engine->link, &counts);
+  status->bytes_sent = counts.bytes_sent;
+  status->bytes_received = counts.bytes_received;
+  status->frames_sent = counts.frames_sent;
+  status->frames_received = counts.frames_received;
+  status->link_sends = counts.sends;
+  status->link_receives = counts.receives;
+}
+
+void
+engine_status (struct engine *engine, struct engine_status *status)
+{
+  uint64_t passed, total, left;
+
+  memset (status, 0, sizeof *status);
+  pthread_mutex_lock (&engine->lock);
+  core_view (engine->core, &status->view);
+  pthread_mutex_unlock (&engine->lock);
+  snprintf (status->peer_address, sizeof status->peer_address, "%s",
+            engine->config.peer);
+  fill_figures (engine, status);
+  passed = engine_now_ms () - status->view.resync_started_ms;
+  total = status->view.resync_total_bytes;
+  left = status->view.dirty_bytes;
+  if (status->view.resyncing && passed > 0 && left < total)
+    status->resync_bytes_per_second = (total - left) * 1000 / passed;
+}
+
+void
+engine_describe (struct engine *engine, char *text)
+{
+  struct export_description description = { .size_bytes = engine->size };
+  struct core_view view;
+  const char *address = "";
+
+  pthread_mutex_lock (&engine->lock);
+  core_view (engine->core, &view);
+  pthread_mutex_unlock (&engine->lock);
+  if (view.record.primary == view.record.node)
+    address = engine->config.listen;
+  else if (view.record.primary != 0)
+    address = engine->config.peer;
+  snprintf (description.state, sizeof description.state, "%s",
+            core_state_name (view.state));
+  snprintf (description.primary, sizeof description.primary, "%s", address);
+  description.generation = gen_current (&view.record);
+  description.node = view.record.node;
+  exportname_describe (&description, text);
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * generation.c: generations, their history, and who is newer.
+ *
+ * gen_decide is a table: its rules are tried in the order in which they
+ * stand, and each is symmetric, so that two nodes that show each other
+ * their records come to mirrored verdicts without another word.
+ *
+ * The peer's record comes from a socket: the decoder has checked its
+ * counts and enums, but what it says may be false.  A record that
+ * contradicts itself must end in a refusal or as diverged, never in an
+ * abort and never in two sources.
+ *
+ * Pure: values in, verdicts out.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "generation.h"
+
+#define GEN_NAME(name, text) text,
+static const char *const kind_names[] = { GEN_KINDS (GEN_NAME) };
+static const char *const data_names[] = { DATA_STATES (GEN_NAME) };
+static const char *const verdict_texts[] = { GEN_VERDICTS (GEN_NAME) };
+
+const char *
+gen_kind_name (enum gen_kind kind)
+{
+  return (unsigned) kind < GEN_KIND_COUNT ? kind_names[kind] : "unknown";
+}
+
+const char *
+gen_data_name (enum data_state state)
+{
+  return (unsigned) state < DATA_STATE_COUNT ? data_names[state] : "unknown";
+}
+
+const char *
+gen_verdict_text (enum gen_verdict verdict)
+{
+  return (unsigned) verdict < GEN_VERDICT_COUNT ? verdict_texts[verdict]
+                                                : "unknown";
+}
+
+struct gen_id
+gen_current (const struct gen_record *record)
+{
+  if (record->history_count == 0)
+    return (struct gen_id){ 0, 0 };
+  return record->history[0].gen;
+}
+
+/* Where GEN stands in RECORD's history; history_count when it does not.
+ * Epoch 0 names no generation and is never found.
+ */
+static uint32_t
+find (const struct gen_record *record, struct gen_id gen)
+{
+  uint32_t i;
+
+  assert (record->history_count <= GEN_HISTORY);
+  if (gen.epoch == 0)
+    return record->history_count;
+  for (i = 0; i < record->history_count; ++i)
+    if (gen_id_equal (record->history[i].gen, gen))
+      break;
+  return i;
+}
+
+bool
+gen_knows (const struct gen_record *record, struct gen_id gen)
+{
+  return find (record, gen) < record->history_count;
+}
+
+void
+gen_advance (struct gen_record *record, enum gen_kind kind, uint64_t random,
+             uint64_t client, uint64_t session)
+{
+  uint64_t epoch = gen_current (record).epoch;
+  uint32_t keep = record->history_count;
+
+  assert (kind > GEN_NONE);
+  assert (kind < GEN_KIND_COUNT);
+  assert (keep <= GEN_HISTORY);
+  assert (epoch < UINT64_MAX);
+
+  if (keep == GEN_HISTORY)
+    keep--;
+  memmove (&record->history[1], &record->history[0],
+           keep * sizeof record->history[0]);
+  record->history[0] = (struct generation){
+    .gen = { .epoch = epoch + 1, .id = random },
+    .client = client,
+    .session = session,
+    .kind = kind,
+  };
+  record->history_count = keep + 1;
+  record->answered = false;
+}
+
+void
+gen_adopt (struct gen_record *record, const struct gen_record *other)
+{
+  assert (other->history_count > 0);
+  assert (other->history_count <= GEN_HISTORY);
+
+  record->volume = other->volume;
+  memcpy (record->history, other->history, sizeof record->history);
+  record->history_count = other->history_count;
+  record->primary = other->primary;
+  record->answered = other->answered;
+  record->both = true;
+  record->data = DATA_CURRENT;
+  record->discard = false;
+  record->has_data = false;
+}
+
+/* --- the table -------------------------------------------------------- */
+
+/* Data flows from one node to the other; only a current copy may be the
+ * source.
+ */
+static enum gen_verdict
+flow (bool mine, const struct gen_record *source)
+{
+  if (source->data != DATA_CURRENT)
+    return GEN_REFUSE_STALE;
+  return mine ? GEN_SOURCE : GEN_TARGET;
+}
+
+/* Two blank nodes: the one with data in its file creates the volume. */
+static enum gen_verdict
+decide_both_blank (const struct gen_record *me, const struct gen_record *peer)
+{
+  bool mine;
+
+  if (me->has_data && peer->has_data)
+    return GEN_REFUSE_DATA;
+  if (me->has_data != peer->has_data)
+    mine = me->has_data;
+  else
+    mine = me->node < peer->node;
+  return mine ? GEN_CREATE_MINE : GEN_CREATE_PEER;
+}
+
+/* Is RECORD a volume whose creation with BLANK may be repeated?  Its
+ * first generation never served, so BLANK cannot have left it behind.
+ */
+static bool
+newborn (const struct gen_record *record, const struct gen_record *blank)
+{
+  if (record->history_count != 1)
+    return false;
+  if (record->history[0].kind != GEN_CREATE)
+    return false;
+  if (record->history[0].gen.epoch != 1)
+    return false;
+  if (!record->both || record->answered)
+    return false;
+  return record->peer == 0 || record->peer == blank->node;
+}
+
+/* One blank node: it takes the place of the other one's peer, whoever
+ * that was, unless that lost peer might have taken over meanwhile.
+ */
+static enum gen_verdict
+decide_one_blank (bool mine, const struct gen_record *holder,
+                  const struct gen_record *blank)
+{
+  if (blank->has_data && !blank->discard)
+    return GEN_REFUSE_DATA;
+  if (holder->data != DATA_CURRENT)
+    return GEN_REFUSE_STALE;
+  if (newborn (holder, blank))
+    return mine ? GEN_CREATE_MINE : GEN_CREATE_PEER;
+  if (holder->both)
+    return GEN_REFUSE_BLANK;
+  return flow (mine, holder);
+}
+
+/* What the generations after the fork were made for. */
+struct branch {
+  bool quiet;       /* only joins and switches: no claim of its own */
+  uint64_t client;  /* all of it for this client's sake; 0: not so */
+  uint64_t session; /* that client's newest session in it */
+};
+
+/* The branch of RECORD's newest COUNT generations. */
+static struct branch
+describe (const struct gen_record *record, uint32_t count)
+{
+  struct branch branch = { .quiet = true, .client = 0, .session = 0 };
+  const struct generation *gen;
+  bool mixed = false;
+  uint32_t i;
+
+  for (i = 0; i < count; ++i) {
+    gen = &record->history[i];
+    if (gen->kind == GEN_JOIN || gen->kind == GEN_SWITCH)
+      continue;
+    branch.quiet = false;
+    if (gen->kind != GEN_SOLO && gen->kind != GEN_TAKEOVER)
+      mixed = true;
+    if (gen->client == 0)
+      mixed = true;
+    if (branch.client != 0 && branch.client != gen->client)
+      mixed = true;
+    branch.client = gen->client;
+  }
+  if (mixed)
+    branch.client = 0;
+
+  /* Sessions are numbered per client: those of others say nothing. */
+  for (i = 0; i < count && branch.client != 0; ++i) {
+    gen = &record->history[i];
+    if (gen->client == branch.client && gen->session > branch.session)
+      branch.session = gen->session;
+  }
+  return branch;
+}
+
+/* Both have generations that the other does not know. */
+static enum gen_verdict
+decide_fork (const struct gen_record *me, const struct gen_record *peer)
+{
+  uint32_t mine, theirs;
+  struct branch a, b;
+
+  for (mine = 0; mine < me->history_count; ++mine)
+    if (gen_knows (peer, me->history[mine].gen))
+      break;
+  for (theirs = 0; theirs < peer->history_count; ++theirs)
+    if (gen_knows (me, peer->history[theirs].gen))
+      break;
+  if (mine == me->history_count || theirs == peer->history_count)
+    return GEN_DIVERGED; /* nothing in common */
+  if (!gen_id_equal (me->history[mine].gen, peer->history[theirs].gen))
+    return GEN_DIVERGED; /* histories that contradict each other */
+
+  a = describe (me, mine);
+  b = describe (peer, theirs);
+  if (a.quiet && b.quiet)
+    return GEN_DIVERGED;
+  if (a.quiet)
+    return flow (false, peer);
+  if (b.quiet)
+    return flow (true, me);
+  if (a.client == 0 || a.client != b.client || a.session == b.session)
+    return GEN_DIVERGED;
+  return a.session > b.session ? flow (true, me) : flow (false, peer);
+}
+
+/* Two copies of one volume, neither told to yield nor half overwritten. */
+static enum gen_verdict
+decide_history (const struct gen_record *me, const struct gen_record *peer)
+{
+  bool older, newer;
+
+  newer = gen_knows (me, gen_current (peer));
+  older = gen_knows (peer, gen_current (me));
+  if (newer && older) {
+    if (!gen_id_equal (gen_current (me), gen_current (peer)))
+      return GEN_DIVERGED; /* each claims to descend from the other */
+    if (me->data == DATA_CURRENT && peer->data == DATA_CURRENT)
+      return GEN_SYNC;
+    return me->data == DATA_CURRENT ? flow (true, me) : flow (false, peer);
+  }
+  if (newer)
+    return flow (true, me);
+  if (older)
+    return flow (false, peer);
+  return decide_fork (me, peer);
+}
+
+enum gen_verdict
+gen_decide (const struct gen_record *me, const struct gen_record *peer)
+{
+  if (me->node == peer->node)
+    return GEN_REFUSE_SELF;
+  if (me->region_size != peer->region_size)
+    return GEN_REFUSE_REGION;
+  if (me->size != peer->size)
+    return GEN_REFUSE_SIZE;
+
+  if (me->data == DATA_BLANK && peer->data == DATA_BLANK)
+    return decide_both_blank (me, peer);
+  if (me->data == DATA_BLANK)
+    return decide_one_blank (false, peer, me);
+  if (peer->data == DATA_BLANK)
+    return decide_one_blank (true, me, peer);
+
+  if (me->volume != peer->volume)
+    return GEN_REFUSE_VOLUME;
+  if (me->peer != 0 && me->peer != peer->node)
+    return GEN_REFUSE_NODE;
+  if (peer->peer != 0 && peer->peer != me->node)
+    return GEN_REFUSE_NODE;
+
+  if (me->discard && peer->discard)
+    return GEN_REFUSE_STALE;
+  if (me->discard || peer->discard)
+    return flow (peer->discard, peer->discard ? me : peer);
+
+  if (me->data == DATA_SYNCING && peer->data == DATA_SYNCING)
+    return GEN_REFUSE_STALE;
+  if (me->data == DATA_SYNCING)
+    return flow (false, peer);
+  if (peer->data == DATA_SYNCING)
+    return flow (true, me);
+
+  return decide_history (me, peer);
+}

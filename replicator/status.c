@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * status.c: the engine's status as JSON.  It says what the engine says
+ * and decides nothing; docs/duetctl.pod is the list of the keys.
+ *
+ * json_pack takes care of references: when one part could not be made,
+ * the whole is NULL and nothing leaks.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "status.h"
+
+enum { ID_TEXT = 17 };
+
+/* JSON numbers are signed here; nothing that is counted gets this far. */
+static json_t *
+number (uint64_t value)
+{
+  return json_integer ((json_int_t) (value < INT64_MAX ? value : INT64_MAX));
+}
+
+static void
+format_id (uint64_t id, char text[ID_TEXT])
+{
+  snprintf (text, ID_TEXT, "%016" PRIx64, id);
+}
+
+static json_t *
+id_json (uint64_t id)
+{
+  char text[ID_TEXT];
+
+  format_id (id, text);
+  return json_string (text);
+}
+
+/* Ids of things that need not be there: 0 is none. */
+static json_t *
+id_or_null (uint64_t id)
+{
+  return id != 0 ? id_json (id) : json_null ();
+}
+
+static json_t *
+generation_json (const struct gen_record *record)
+{
+  struct gen_id gen = gen_current (record);
+
+  return json_pack ("{s:o, s:o}", "epoch", number (gen.epoch), "id",
+                    id_json (gen.id));
+}
+
+static json_t *
+members_json (const struct gen_record *record)
+{
+  if (record->history_count == 0)
+    return json_array ();
+  if (!record->both)
+    return json_pack ("[o]", id_json (record->node));
+  return json_pack ("[o, o]", id_json (record->node), id_json (record->peer));
+}
+
+/* An address that is not UTF-8 must not hide the rest of the status. */
+static json_t *
+address_json (const char *address)
+{
+  if (address[0] == '\0')
+    return json_null ();
+
+  json_t *text = json_string (address);
+  return text != NULL ? text : json_null ();
+}
+
+static json_t *
+peer_json (const struct engine_status *status)
+{
+  const struct core_view *view = &status->view;
+  bool known = view->linked && view->peer_state != STATE_WAITING;
+
+  return json_pack (
+    "{s:o, s:o, s:b, s:s?}", "node", id_or_null (view->record.peer), "address",
+    address_json (status->peer_address), "connected", (int) view->linked,
+    "state", known ? core_state_name (view->peer_state) : NULL);
+}
+
+/* What is done is what is not dirty any more, be it sent or found equal.
+ * A client that writes meanwhile may make it dirtier than it was.
+ */
+static json_t *
+resync_json (const struct engine_status *status)
+{
+  const struct core_view *view = &status->view;
+  uint64_t total = view->resync_total_bytes;
+  uint64_t left = view->dirty_bytes < total ? view->dirty_bytes : total;
+
+  if (!view->resyncing)
+    return json_null ();
+  return json_pack ("{s:b, s:o, s:o, s:o}", "active", 1, "done_bytes",
+                    number (total - left), "total_bytes", number (total),
+                    "bytes_per_second",
+                    number (status->resync_bytes_per_second));
+}
+
+static json_t *
+figures_json (const struct engine_figures *figures)
+{
+  return json_pack (
+    "{s:o, s:o, s:o, s:o, s:o, s:o}", "count", number (figures->count), "bytes",
+    number (figures->bytes), "errors", number (figures->errors), "p50_us",
+    number (figures->p50_us), "p99_us", number (figures->p99_us), "max_us",
+    number (figures->max_us));
+}
+
+static json_t *
+requests_json (const struct engine_status *status)
+{
+  json_t *requests = json_object ();
+
+  for (enum engine_kind kind = 0; requests != NULL && kind < ENGINE_KINDS;
+       kind++)
+    if (json_object_set_new (requests, engine_kind_name (kind),
+                             figures_json (&status->requests[kind])) == -1) {
+      json_decref (requests);
+      requests = NULL;
+    }
+  return requests;
+}
+
+static json_t *
+link_json (const struct engine_status *status)
+{
+  return json_pack (
+    "{s:o, s:o, s:o, s:o, s:o, s:o}", "bytes_sent", number (status->bytes_sent),
+    "bytes_received", number (status->bytes_received), "frames_sent",
+    number (status->frames_sent), "frames_received",
+    number (status->frames_received), "sends", number (status->link_sends),
+    "receives", number (status->link_receives));
+}
+
+/* Resident memory of this process. */
+static json_t *
+rss_json (void)
+{
+  FILE *statm = fopen ("/proc/self/statm", "re");
+  uint64_t pages;
+
+  if (statm == NULL)
+    return json_null ();
+  int found = fscanf (statm, "%*u %" SCNu64, &pages);
+  fclose (statm);
+  if (found != 1)
+    return json_null ();
+  return number (pages * (uint64_t) sysconf (_SC_PAGESIZE));
+}
+
+json_t *
+status_json (const struct engine_status *status)
+{
+  const struct core_view *view = &status->view;
+  const struct gen_record *record = &view->record;
+
+  return json_pack (
+    "{s:o, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
+    " s:o, s:o}",
+    "volume", id_or_null (record->volume), "node", id_json (record->node),
+    "state", core_state_name (view->state), "reason",
+    view->reason != NULL ? view->reason : "", "serving", (int) view->serving,
+    "generation", generation_json (record), "members", members_json (record),
+    "peer", peer_json (status), "dirty_bytes", number (view->dirty_bytes),
+    "resync", resync_json (status), "requests", requests_json (status),
+    "size_bytes", number (record->size), "rss_bytes", rss_json (), "fdatasyncs",
+    number (status->fdatasyncs), "sync_callers", number (status->sync_callers),
+    "link", link_json (status));
+}

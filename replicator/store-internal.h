@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * store-internal.h: what store.c and store-open.c share, and nobody else.
+ */
+#ifndef DUET_STORE_INTERNAL_H
+#define DUET_STORE_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "commit.h"
+#include "metafile.h"
+
+/* Ways to make zeros without sending them. */
+enum zero_way { WAY_PUNCH, WAY_RANGE, WAY_ZEROOUT, WAY_COUNT };
+
+struct store {
+  /* Constant after store_open. */
+  int fd;
+  char *path;
+  bool is_device;
+  bool created;       /* by this store_open */
+  uint64_t file_size; /* of the file or device */
+  uint64_t size;      /* of the volume */
+  uint64_t align;     /* of fallocate on a device */
+  struct metafile *meta;
+  struct commit *commit;
+  uint8_t *map;
+  uint64_t map_bytes;
+  uint32_t bad_pages;
+
+  /* What the file system or device has said it cannot do.  Each goes from
+   * false to true once; being late to see it costs one system call.
+   */
+  atomic_bool lacks[WAY_COUNT];
+};
+
+#endif /* DUET_STORE_INTERNAL_H */

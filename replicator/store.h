@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * store.h: the data file (or block device) and the metadata file.
+ *
+ * All calls may block; all are safe from any thread unless said.  They
+ * return 0, or -1 with errno.  Messages for users are made at open only;
+ * later errors are the caller's to explain.
+ */
+#ifndef DUET_STORE_H
+#define DUET_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "generation.h"
+
+struct store;
+
+struct store_config {
+  const char *file; /* data: regular file or block device */
+  const char *meta; /* NULL: FILE.duet; a block device needs one */
+  uint64_t size;    /* 0: that of an existing file or device, else 256 GiB */
+  uint32_t region_size; /* 0: that of an existing volume, else 4 MiB */
+};
+
+/* Opens or creates both files, locks them (OFD write lock, or O_EXCL on a
+ * device; a second process is refused), reads superblock and map.  *RECORD
+ * is what the superblock says, or a blank record with a fresh random node
+ * id.  has_data of a blank record is found anew at each open by looking
+ * for data in FILE (SEEK_DATA; a block device: any non-zero byte in its
+ * first or last MiB), unless the operator has told it to discard.  A new
+ * record is made durable before this returns, so that the node id stays.
+ * On error NULL and a message for the user in ERROR (what happened, to
+ * what, what to do).  Size or region size that differ from the
+ * superblock's: an error.  The volume on a device may be smaller than the
+ * device; a file has exactly the volume's size.
+ */
+struct store *store_open (const struct store_config *config,
+                          struct gen_record *record, char *error,
+                          size_t error_size);
+void store_close (struct store *store);
+
+uint64_t store_size (const struct store *store);
+/* The region map as read at open, marks_map layout; bytes in *BYTES. */
+const uint8_t *store_map (const struct store *store, uint64_t *bytes);
+/* How many map pages failed their check at open (they count as all ones). */
+uint32_t store_bad_pages (const struct store *store);
+
+int store_read (struct store *store, void *buffer, uint64_t offset,
+                uint64_t length);
+int store_write (struct store *store, const void *buffer, uint64_t offset,
+                 uint64_t length);
+/* Zeros; PUNCH frees the space where the file system can, else they stay
+ * allocated if possible; falls back to writing zeros.  FAST: fail with
+ * EOPNOTSUPP rather than write zeros.
+ */
+int store_zero (struct store *store, uint64_t offset, uint64_t length,
+                bool punch, bool fast);
+
+/* As far as is known by now, would store_zero do without writing zeros? */
+bool store_zero_is_fast (const struct store *store, bool punch);
+
+/* Group commit: everything written before the call is durable at the
+ * return.  One fdatasync serves all that wrote before it began; a caller
+ * whose write came too late for the running one waits for exactly one
+ * more.  Once an fdatasync has failed every later call fails with the
+ * same errno: never retry an fsync and believe it.
+ */
+int store_sync (struct store *store);
+/* For counters: fdatasyncs begun, and callers served by them. */
+void store_sync_counts (struct store *store, uint64_t *syncs, uint64_t *served);
+
+/* Calls EXTENT for each extent in the range, in order, without gaps. */
+int store_extents (struct store *store, uint64_t offset, uint64_t length,
+                   int (*extent) (void *opaque, uint64_t offset,
+                                  uint64_t length, bool hole),
+                   void *opaque);
+/* Ask the kernel to read ahead (posix_fadvise). */
+int store_cache (struct store *store, uint64_t offset, uint64_t length);
+
+/* Write RECORD into the older slot and make it durable.  One caller at a
+ * time (guarded inside).
+ */
+int store_save_record (struct store *store, const struct gen_record *record);
+/* Write COUNT map pages from FIRST on; BITS are their bits one after the
+ * other; durable at return.
+ */
+int store_save_pages (struct store *store, uint32_t first, uint32_t count,
+                      const uint8_t *bits);
+
+#endif /* DUET_STORE_H */

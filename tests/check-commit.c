@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * check-commit.c: group commit, with an fdatasync of our own that can be
+ * held up, can fail, and knows what it made durable.
+ *
+ * commit.c is included, not linked: the tests wait until callers have got
+ * into a round by looking at its fields.
+ */
+#define fdatasync fake_fdatasync
+int fake_fdatasync (int fd);
+#include "../replicator/commit.c"
+#undef fdatasync
+
+#include <check.h>
+#include <time.h>
+
+enum {
+  FD = 77, /* never used as one */
+  CALLERS = 8,
+  ROUNDS = 400,
+  DEADLINE_MS = 10000,
+};
+
+/* The fake: what it was asked for and what it shall do. */
+static atomic_int calls;   /* begun */
+static atomic_int tickets; /* with GATED: how many may end */
+static atomic_bool gated;
+static atomic_int fail_call; /* this call fails, from 1; 0: none */
+static atomic_int fail_errno;
+static atomic_bool inside; /* there is only ever one at a time */
+static atomic_int written[CALLERS];
+static atomic_int durable[CALLERS];
+
+int
+fake_fdatasync (int fd)
+{
+  int call = atomic_fetch_add (&calls, 1) + 1;
+  int snapshot[CALLERS];
+
+  ck_assert_int_eq (fd, FD);
+  ck_assert (!atomic_exchange (&inside, true));
+  for (unsigned i = 0; i < CALLERS; i++)
+    snapshot[i] = atomic_load (&written[i]);
+  if (atomic_load (&gated)) {
+    while (atomic_load (&tickets) < call)
+      sched_yield ();
+  }
+  else
+    sched_yield ();
+  ck_assert (atomic_exchange (&inside, false));
+  if (call == atomic_load (&fail_call)) {
+    errno = atomic_load (&fail_errno);
+    return -1;
+  }
+  for (unsigned i = 0; i < CALLERS; i++)
+    atomic_store (&durable[i], snapshot[i]);
+  return 0;
+}
+
+static struct commit *commit;
+
+static void
+setup (void)
+{
+  commit = commit_new (FD);
+  ck_assert_ptr_nonnull (commit);
+}
+
+static void
+teardown (void)
+{
+  commit_free (commit);
+}
+
+struct caller {
+  pthread_t thread;
+  unsigned number;
+  int result;
+  int error;
+};
+
+static void *
+call (void *opaque)
+{
+  struct caller *caller = opaque;
+
+  caller->result = commit_sync (commit);
+  caller->error = caller->result == 0 ? 0 : errno;
+  return NULL;
+}
+
+static void
+start (struct caller *callers, unsigned count)
+{
+  for (unsigned i = 0; i < count; i++)
+    ck_assert_int_eq (
+      pthread_create (&callers[i].thread, NULL, call, &callers[i]), 0);
+}
+
+static void
+join (struct caller *callers, unsigned count, int error)
+{
+  for (unsigned i = 0; i < count; i++) {
+    ck_assert_int_eq (pthread_join (callers[i].thread, NULL), 0);
+    ck_assert_int_eq (callers[i].error, error);
+  }
+}
+
+/* Wait until fdatasync CALL has begun and WAITING callers wait for the
+ * round after it.
+ */
+static void
+wait_until (int call_number, uint32_t waiting)
+{
+  struct timespec pause = { .tv_nsec = 1000000 };
+
+  for (unsigned ms = 0; ms < DEADLINE_MS; ms++) {
+    lock (commit);
+    uint32_t next = commit->followers[(commit->begun + 1) % 2] +
+      commit->elected;
+    unlock (commit);
+    if (atomic_load (&calls) == call_number && next == waiting)
+      return;
+    nanosleep (&pause, NULL);
+  }
+  ck_abort_msg ("call %d with %u waiting did not come", call_number,
+                (unsigned) waiting);
+}
+
+static void
+assert_counts (uint64_t syncs, uint64_t served)
+{
+  uint64_t s, n;
+
+  commit_counts (commit, &s, &n);
+  ck_assert_uint_eq (s, syncs);
+  ck_assert_uint_eq (n, served);
+}
+
+START_TEST (alone_each_call_is_one_sync)
+{
+  for (unsigned i = 1; i <= 3; i++) {
+    ck_assert_int_eq (commit_sync (commit), 0);
+    ck_assert_int_eq (atomic_load (&calls), i);
+    assert_counts (i, i);
+  }
+}
+END_TEST
+
+/* One runs; those that come meanwhile share exactly one more, and those
+ * that come during that one the next.
+ */
+START_TEST (latecomers_share_the_next_one)
+{
+  struct caller first, second[5], third[3];
+
+  atomic_store (&gated, true);
+  start (&first, 1);
+  wait_until (1, 0);
+  start (second, 5);
+  wait_until (1, 5);
+  atomic_store (&tickets, 1);
+  join (&first, 1, 0);
+
+  wait_until (2, 0);
+  start (third, 3);
+  wait_until (2, 3);
+  atomic_store (&tickets, 2);
+  join (second, 5, 0);
+
+  wait_until (3, 0);
+  atomic_store (&tickets, 3);
+  join (third, 3, 0);
+  assert_counts (3, 9);
+}
+END_TEST
+
+START_TEST (a_failure_is_for_ever)
+{
+  struct caller first, waiting[4];
+
+  atomic_store (&gated, true);
+  atomic_store (&fail_call, 1);
+  atomic_store (&fail_errno, ENOSPC);
+  start (&first, 1);
+  wait_until (1, 0);
+  start (waiting, 4);
+  wait_until (1, 4);
+  atomic_store (&tickets, 1);
+  join (&first, 1, ENOSPC);
+  join (waiting, 4, ENOSPC);
+  ck_assert_int_eq (commit_sync (commit), -1);
+  ck_assert_int_eq (errno, ENOSPC);
+  ck_assert_int_eq (atomic_load (&calls), 1);
+  assert_counts (1, 6);
+}
+END_TEST
+
+START_TEST (an_interruption_is_no_failure)
+{
+  atomic_store (&fail_call, 1);
+  atomic_store (&fail_errno, EINTR);
+  ck_assert_int_eq (commit_sync (commit), 0);
+  ck_assert_int_eq (atomic_load (&calls), 2);
+  assert_counts (1, 1);
+}
+END_TEST
+
+/* Round numbers are 32 bits wide and wrap. */
+START_TEST (numbers_wrap)
+{
+  struct caller first, second[3];
+
+  commit->begun = UINT32_MAX - 1;
+  atomic_store (&commit->done[0], UINT32_MAX - 1);
+  atomic_store (&commit->done[1], UINT32_MAX - 2);
+  atomic_store (&commit->go, UINT32_MAX);
+  atomic_store (&gated, true);
+  for (int i = 1; i < 8; i += 2) {
+    start (&first, 1);
+    wait_until (i, 0);
+    start (second, 3);
+    wait_until (i, 3);
+    atomic_store (&tickets, i);
+    join (&first, 1, 0);
+    wait_until (i + 1, 0);
+    atomic_store (&tickets, i + 1);
+    join (second, 3, 0);
+  }
+  ck_assert_uint_eq (commit->begun, 6);
+}
+END_TEST
+
+static void *
+write_and_sync (void *opaque)
+{
+  struct caller *caller = opaque;
+
+  for (int i = 1; i <= ROUNDS; i++) {
+    atomic_store (&written[caller->number], i);
+    ck_assert_int_eq (commit_sync (commit), 0);
+    ck_assert_int_ge (atomic_load (&durable[caller->number]), i);
+  }
+  return NULL;
+}
+
+START_TEST (what_was_written_before_is_durable_after)
+{
+  struct caller callers[CALLERS];
+  uint64_t syncs, served;
+
+  for (unsigned i = 0; i < CALLERS; i++) {
+    callers[i].number = i;
+    ck_assert_int_eq (
+      pthread_create (&callers[i].thread, NULL, write_and_sync, &callers[i]),
+      0);
+  }
+  for (unsigned i = 0; i < CALLERS; i++)
+    ck_assert_int_eq (pthread_join (callers[i].thread, NULL), 0);
+  commit_counts (commit, &syncs, &served);
+  ck_assert_uint_eq (syncs, (uint64_t) atomic_load (&calls));
+  ck_assert_uint_eq (served, CALLERS * ROUNDS);
+  ck_assert_uint_lt (syncs, served);
+}
+END_TEST
+
+int
+main (void)
+{
+  Suite *suite = suite_create ("commit");
+  TCase *tcase = tcase_create ("commit");
+
+  tcase_add_checked_fixture (tcase, setup, teardown);
+  tcase_add_test (tcase, alone_each_call_is_one_sync);
+  tcase_add_test (tcase, latecomers_share_the_next_one);
+  tcase_add_test (tcase, a_failure_is_for_ever);
+  tcase_add_test (tcase, an_interruption_is_no_failure);
+  tcase_add_test (tcase, numbers_wrap);
+  tcase_add_test (tcase, what_was_written_before_is_durable_after);
+  tcase_set_timeout (tcase, 30);
+  suite_add_tcase (suite, tcase);
+
+  SRunner *runner = srunner_create (suite);
+  srunner_run_all (runner, CK_NORMAL);
+  int failed = srunner_ntests_failed (runner);
+  srunner_free (runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

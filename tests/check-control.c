@@ -1,0 +1,694 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * check-control.c: the control socket and duetctl against an engine that
+ * is only a set of figures: what is answered to good and bad requests,
+ * and whose socket is replaced.
+ */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "engine.h"
+#include "status.h"
+
+enum {
+  LINE_BYTES = 4096, /* as in control.c */
+  PATIENCE_S = 20,   /* for anything that must happen */
+  ANSWER_BYTES = 65536,
+};
+
+static char folder[64];
+static char path[96];
+static char error[512];
+static struct control *control;
+static struct engine_status fake;
+
+/* ------------------------------------------------------- the fake engine */
+
+void
+engine_status (struct engine *engine, struct engine_status *status)
+{
+  ck_assert_ptr_eq (engine, NULL);
+  *status = fake;
+}
+
+const char *
+engine_kind_name (enum engine_kind kind)
+{
+  static const char *const names[ENGINE_KINDS] = { "read", "write", "trim",
+                                                   "zero", "flush" };
+
+  return names[kind];
+}
+
+/* A primary with a backup and some history. */
+static void
+set_fake (void)
+{
+  fake = (struct engine_status) {
+    .view = {
+      .state = STATE_PRIMARY,
+      .reason = "the peer is in sync",
+      .serving = true,
+      .linked = true,
+      .resyncing = true,
+      .peer_state = STATE_BACKUP,
+      .record = {
+        .volume = 0xabc,
+        .node = 0x1111,
+        .peer = 0xfedcba9876543210,
+        .size = UINT64_C (256) << 30,
+        .both = true,
+        .history_count = 1,
+        .history = { { .gen = { 7, 0x77 } } },
+      },
+      .dirty_bytes = 2048,
+      .resync_done_bytes = 512,
+      .resync_total_bytes = 3072,
+    },
+    .peer_address = "127.0.0.1:7001",
+    .requests = { [ENGINE_WRITE] = { 5, 1, 20480, 100, 1500, 2000000 } },
+    .resync_bytes_per_second = 512,
+    .fdatasyncs = 2,
+    .sync_callers = 5,
+    .bytes_sent = 1,
+    .bytes_received = 2,
+    .frames_sent = 3,
+    .frames_received = 4,
+    .link_sends = 5,
+    .link_receives = 6,
+  };
+}
+
+/* ------------------------------------------------------------- helpers */
+
+static void
+make_folder (void)
+{
+  strcpy (folder, "/tmp/check-control.XXXXXX");
+  ck_assert_ptr_nonnull (mkdtemp (folder));
+  snprintf (path, sizeof path, "%s/control", folder);
+  set_fake ();
+}
+
+static void
+remove_folder (void)
+{
+  control_free (control);
+  control = NULL;
+  ck_assert_int_eq (access (path, F_OK), -1);
+  ck_assert_int_eq (rmdir (folder), 0);
+}
+
+static void
+start_control (void)
+{
+  control = control_new (path, NULL, error, sizeof error);
+  ck_assert_msg (control != NULL, "%s", error);
+  ck_assert_int_eq (control_start (control), 0);
+}
+
+static int
+make_socket (struct sockaddr_un *address)
+{
+  int fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+  ck_assert_int_ne (fd, -1);
+  *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+  strcpy (address->sun_path, path);
+  return fd;
+}
+
+static int
+connect_control (void)
+{
+  struct timeval patience = { .tv_sec = PATIENCE_S };
+  struct sockaddr_un address;
+  int fd = make_socket (&address);
+
+  setsockopt (fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  ck_assert_int_eq (connect (fd, (struct sockaddr *) &address, sizeof address),
+                    0);
+  return fd;
+}
+
+static void
+send_bytes (int fd, const char *bytes, size_t length)
+{
+  ck_assert_int_eq (send (fd, bytes, length, MSG_NOSIGNAL), (ssize_t) length);
+}
+
+/* The one line that comes back, then the end; NULL: no line.  Closes FD. */
+static json_t *
+receive_answer (int fd)
+{
+  static char answer[ANSWER_BYTES];
+  size_t length = 0;
+  ssize_t got;
+
+  while ((got = recv (fd, answer + length, sizeof answer - length, 0)) > 0)
+    length += (size_t) got;
+  /* A reset is an end too: it had not read all that we sent. */
+  ck_assert_msg (got == 0 || errno == ECONNRESET, "%s", strerror (errno));
+  close (fd);
+  if (length == 0)
+    return NULL;
+  ck_assert_int_eq (answer[length - 1], '\n');
+  ck_assert_ptr_eq (memchr (answer, '\n', length), answer + length - 1);
+
+  json_t *json = json_loadb (answer, length, JSON_REJECT_DUPLICATES, NULL);
+  ck_assert_ptr_nonnull (json);
+  return json;
+}
+
+static json_t *
+ask (const char *request, size_t length)
+{
+  int fd = connect_control ();
+
+  send_bytes (fd, request, length);
+  return receive_answer (fd);
+}
+
+static const char status_request[] = "{\"command\": \"status\"}\n";
+
+static json_t *
+ask_status (void)
+{
+  return ask (status_request, sizeof status_request - 1);
+}
+
+static void
+check_serves (void)
+{
+  json_t *answer = ask_status ();
+
+  ck_assert_ptr_null (json_object_get (answer, "error"));
+  ck_assert_str_eq (json_string_value (json_object_get (answer, "state")),
+                    "primary");
+  json_decref (answer);
+}
+
+static void
+check_error (json_t *answer, const char *part)
+{
+  const char *text = json_string_value (json_object_get (answer, "error"));
+
+  ck_assert_ptr_nonnull (text);
+  ck_assert_msg (strstr (text, part) != NULL, "\"%s\" lacks \"%s\"", text,
+                 part);
+  json_decref (answer);
+}
+
+/* -------------------------------------------------------------- answers */
+
+START_TEST (status_has_the_keys_and_values)
+{
+  json_t *answer;
+  json_t *expected;
+
+  start_control ();
+  answer = ask_status ();
+  ck_assert_int_gt (json_integer_value (json_object_get (answer, "rss_bytes")),
+                    4096);
+  json_object_set_new (answer, "rss_bytes", json_null ());
+  expected = json_loads (
+    "{\"volume\": \"0000000000000abc\", \"node\": \"0000000000001111\","
+    " \"state\": \"primary\", \"reason\": \"the peer is in sync\","
+    " \"serving\": true,"
+    " \"generation\": {\"epoch\": 7, \"id\": \"0000000000000077\"},"
+    " \"members\": [\"0000000000001111\", \"fedcba9876543210\"],"
+    " \"peer\": {\"node\": \"fedcba9876543210\","
+    "  \"address\": \"127.0.0.1:7001\", \"connected\": true,"
+    "  \"state\": \"backup\"},"
+    " \"dirty_bytes\": 2048,"
+    " \"resync\": {\"active\": true, \"done_bytes\": 1024,"
+    "  \"total_bytes\": 3072, \"bytes_per_second\": 512},"
+    " \"requests\": {"
+    "  \"read\": {\"count\": 0, \"bytes\": 0, \"errors\": 0,"
+    "   \"p50_us\": 0, \"p99_us\": 0, \"max_us\": 0},"
+    "  \"write\": {\"count\": 5, \"bytes\": 20480, \"errors\": 1,"
+    "   \"p50_us\": 100, \"p99_us\": 1500, \"max_us\": 2000000},"
+    "  \"trim\": {\"count\": 0, \"bytes\": 0, \"errors\": 0,"
+    "   \"p50_us\": 0, \"p99_us\": 0, \"max_us\": 0},"
+    "  \"zero\": {\"count\": 0, \"bytes\": 0, \"errors\": 0,"
+    "   \"p50_us\": 0, \"p99_us\": 0, \"max_us\": 0},"
+    "  \"flush\": {\"count\": 0, \"bytes\": 0, \"errors\": 0,"
+    "   \"p50_us\": 0, \"p99_us\": 0, \"max_us\": 0}},"
+    " \"size_bytes\": 274877906944, \"rss_bytes\": null,"
+    " \"fdatasyncs\": 2, \"sync_callers\": 5,"
+    " \"link\": {\"bytes_sent\": 1, \"bytes_received\": 2,"
+    "  \"frames_sent\": 3, \"frames_received\": 4, \"sends\": 5,"
+    "  \"receives\": 6}}",
+    0, NULL);
+  ck_assert_ptr_nonnull (expected);
+  ck_assert_int_eq (json_equal (answer, expected), 1);
+  json_decref (expected);
+  json_decref (answer);
+}
+END_TEST
+
+/* A node that has met nobody, with nothing that could be told. */
+START_TEST (status_of_a_blank_node)
+{
+  json_t *answer;
+  json_t *peer;
+
+  memset (&fake, 0, sizeof fake);
+  fake.view.record.node = 1;
+  fake.view.record.volume = 0;
+  memcpy (fake.peer_address, "\xff\xfe", 3);
+  start_control ();
+  answer = ask_status ();
+  ck_assert (json_is_null (json_object_get (answer, "volume")));
+  ck_assert (json_is_null (json_object_get (answer, "resync")));
+  ck_assert (json_is_false (json_object_get (answer, "serving")));
+  ck_assert (json_is_array (json_object_get (answer, "members")));
+  ck_assert_uint_eq (json_array_size (json_object_get (answer, "members")), 0);
+  peer = json_object_get (answer, "peer");
+  ck_assert (json_is_null (json_object_get (peer, "node")));
+  ck_assert (json_is_null (json_object_get (peer, "address")));
+  ck_assert (json_is_false (json_object_get (peer, "connected")));
+  ck_assert (json_is_null (json_object_get (peer, "state")));
+  json_decref (answer);
+}
+END_TEST
+
+START_TEST (figures_too_large_for_json_are_cut)
+{
+  json_t *answer;
+  json_t *resync;
+
+  /* More than there is to do: nothing is done. */
+  fake.view.dirty_bytes = UINT64_MAX;
+  fake.view.record.both = false;
+  start_control ();
+  answer = ask_status ();
+  ck_assert_int_eq (
+    json_integer_value (json_object_get (answer, "dirty_bytes")), INT64_MAX);
+  resync = json_object_get (answer, "resync");
+  ck_assert_int_eq (json_integer_value (json_object_get (resync, "done_bytes")),
+                    0);
+  ck_assert_uint_eq (json_array_size (json_object_get (answer, "members")), 1);
+  json_decref (answer);
+}
+END_TEST
+
+static const struct {
+  const char *line;
+  const char *error;
+} bad_lines[] = {
+  { "\x01\xff\x80 garbage\n", "not a JSON object" },
+  { "status\n", "not a JSON object" },
+  { "\"status\"\n", "not a JSON object" },
+  { "[]\n", "not a JSON object" },
+  { "{\"command\": \"status\"\n", "not a JSON object" },
+  { "{\"command\": \"status\"} {}\n", "not a JSON object" },
+  { "{\"command\": \"status\", \"command\": \"status\"}\n",
+    "not a JSON object" },
+  { "{}\n", "no \"command\"" },
+  { "{\"command\": 1}\n", "no \"command\"" },
+  { "{\"command\": \"nonsense\"}\n", "no command \"nonsense\"" },
+  { "{\"command\": \"\"}\n", "no command \"\"" },
+  { "{\"command\": \"status\", \"force\": true}\n", "no arguments" },
+};
+
+START_TEST (bad_lines_are_answered)
+{
+  start_control ();
+  check_error (ask (bad_lines[_i].line, strlen (bad_lines[_i].line)),
+               bad_lines[_i].error);
+  check_serves ();
+}
+END_TEST
+
+START_TEST (zero_bytes_are_answered)
+{
+  static const char line[] = "{\"command\": \0\"status\"}\n";
+
+  start_control ();
+  check_error (ask (line, sizeof line - 1), "not a JSON object");
+  check_serves ();
+}
+END_TEST
+
+/* The newline may be missing at the end of what is sent, and a line may
+ * come in pieces; what comes after it is nobody's.
+ */
+START_TEST (lines_end_in_several_ways)
+{
+  int fd;
+  json_t *answer;
+
+  start_control ();
+  fd = connect_control ();
+  send_bytes (fd, status_request, sizeof status_request - 2);
+  ck_assert_int_eq (shutdown (fd, SHUT_WR), 0);
+  answer = receive_answer (fd);
+  ck_assert_ptr_null (json_object_get (answer, "error"));
+  json_decref (answer);
+
+  fd = connect_control ();
+  for (size_t i = 0; i < sizeof status_request - 1; i++)
+    send_bytes (fd, &status_request[i], 1);
+  answer = receive_answer (fd);
+  ck_assert_ptr_null (json_object_get (answer, "error"));
+  json_decref (answer);
+
+  answer = ask ("{\"command\": \"status\"}\r\n{}\n", 26);
+  ck_assert_ptr_null (json_object_get (answer, "error"));
+  json_decref (answer);
+}
+END_TEST
+
+START_TEST (lines_have_a_limit)
+{
+  static char line[2 * LINE_BYTES];
+  json_t *answer;
+
+  start_control ();
+  memset (line, ' ', sizeof line);
+  check_error (ask (line, LINE_BYTES), "longer than 4096 bytes");
+  check_error (ask (line, sizeof line), "longer than 4096 bytes");
+
+  /* The longest that is still taken, newline and all. */
+  memcpy (line, status_request, sizeof status_request - 2);
+  line[LINE_BYTES - 1] = '\n';
+  answer = ask (line, LINE_BYTES);
+  ck_assert_ptr_null (json_object_get (answer, "error"));
+  json_decref (answer);
+}
+END_TEST
+
+START_TEST (clients_that_hang_up_do_no_harm)
+{
+  start_control ();
+  for (int i = 0; i < 50; i++) {
+    int fd = connect_control ();
+
+    if (i % 2 == 0)
+      send_bytes (fd, status_request, sizeof status_request - 1);
+    close (fd);
+  }
+  check_serves ();
+}
+END_TEST
+
+/* Two clients that say nothing: the third waits, but is served, and they
+ * are told why they are sent away.
+ */
+START_TEST (slow_clients_do_not_block_others)
+{
+  int silent, slow;
+
+  start_control ();
+  silent = connect_control ();
+  slow = connect_control ();
+  send_bytes (slow, status_request, 5);
+  check_serves ();
+  check_error (receive_answer (silent), "in time");
+  check_error (receive_answer (slow), "in time");
+}
+END_TEST
+
+START_TEST (stop_does_not_wait_for_clients)
+{
+  struct timespec before, after;
+  int silent;
+
+  start_control ();
+  silent = connect_control ();
+  check_serves ();
+  close (silent);
+  silent = connect_control ();
+  clock_gettime (CLOCK_MONOTONIC, &before);
+  control_stop (control);
+  clock_gettime (CLOCK_MONOTONIC, &after);
+  ck_assert_int_le (after.tv_sec - before.tv_sec, PATIENCE_S);
+  ck_assert_int_eq (access (path, F_OK), -1);
+  close (silent);
+}
+END_TEST
+
+/* ----------------------------------------------------------- the socket */
+
+START_TEST (only_the_owner_may_connect)
+{
+  mode_t mask = umask (0);
+  struct stat found;
+
+  start_control ();
+  ck_assert_int_eq (umask (mask), 0);
+  ck_assert_int_eq (lstat (path, &found), 0);
+  ck_assert (S_ISSOCK (found.st_mode));
+  ck_assert_uint_eq (found.st_mode & 07777, 0600);
+}
+END_TEST
+
+START_TEST (a_stale_socket_is_replaced)
+{
+  struct sockaddr_un address;
+  int fd = make_socket (&address);
+
+  ck_assert_int_eq (bind (fd, (struct sockaddr *) &address, sizeof address), 0);
+  ck_assert_int_eq (listen (fd, 1), 0);
+  close (fd);
+  ck_assert_int_eq (access (path, F_OK), 0);
+  start_control ();
+  check_serves ();
+}
+END_TEST
+
+START_TEST (a_live_socket_is_left_alone)
+{
+  start_control ();
+  ck_assert_ptr_null (control_new (path, NULL, error, sizeof error));
+  ck_assert_msg (strstr (error, path) != NULL, "%s", error);
+  ck_assert_msg (strstr (error, "running") != NULL, "%s", error);
+  check_serves ();
+}
+END_TEST
+
+START_TEST (a_file_is_left_alone)
+{
+  int fd = open (path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+  ck_assert_int_ne (fd, -1);
+  close (fd);
+  ck_assert_ptr_null (control_new (path, NULL, error, sizeof error));
+  ck_assert_msg (strstr (error, "not a socket") != NULL, "%s", error);
+  ck_assert_int_eq (unlink (path), 0);
+}
+END_TEST
+
+START_TEST (another_socket_is_not_unlinked)
+{
+  struct control *other;
+
+  start_control ();
+  ck_assert_int_eq (unlink (path), 0);
+  other = control_new (path, NULL, error, sizeof error);
+  ck_assert_msg (other != NULL, "%s", error);
+  control_free (control);
+  control = other;
+  ck_assert_int_eq (control_start (control), 0);
+  check_serves ();
+}
+END_TEST
+
+START_TEST (bad_paths_are_refused)
+{
+  char long_path[200];
+
+  memset (long_path, 'x', sizeof long_path);
+  long_path[sizeof long_path - 1] = '\0';
+  ck_assert_ptr_null (control_new (long_path, NULL, error, sizeof error));
+  ck_assert_msg (strstr (error, "107 bytes") != NULL, "%s", error);
+  ck_assert_ptr_null (control_new ("", NULL, error, sizeof error));
+  ck_assert_ptr_null (
+    control_new ("/nonexistent/control", NULL, error, sizeof error));
+  ck_assert_msg (strstr (error, strerror (ENOENT)) != NULL, "%s", error);
+}
+END_TEST
+
+START_TEST (never_started_leaves_nothing)
+{
+  control = control_new (path, NULL, error, sizeof error);
+  ck_assert_msg (control != NULL, "%s", error);
+}
+END_TEST
+
+/* -------------------------------------------------------------- duetctl */
+
+/* Run it with ARGUMENTS; its output, both kinds, in OUTPUT. */
+static int
+run_duetctl (const char *arguments, char output[ANSWER_BYTES])
+{
+  const char *build = getenv ("BUILD");
+  char command[512];
+  size_t length;
+  int status;
+
+  snprintf (command, sizeof command, "%s/duetctl %s 2>&1",
+            build != NULL ? build : "build", arguments);
+
+  FILE *pipe = popen (command, "re");
+  ck_assert_ptr_nonnull (pipe);
+  length = fread (output, 1, ANSWER_BYTES - 1, pipe);
+  output[length] = '\0';
+  status = pclose (pipe);
+  ck_assert (WIFEXITED (status));
+  return WEXITSTATUS (status);
+}
+
+static const struct {
+  const char *arguments; /* %s: the socket */
+  int status;
+  const char *output[8]; /* parts that must be there */
+} runs[] = {
+  { "-s %s status",
+    0,
+    { "0000000000000abc, 256 GiB\n", "primary, serving clients\n",
+      "the peer is in sync\n", "7.0000000000000077\n",
+      "0000000000001111 (this node), fedcba9876543210\n",
+      "fedcba9876543210 at 127.0.0.1:7001, connected, backup\n",
+      "33 %, 1 KiB of 3 KiB, 512 B/s, 0:04 left\n", "2.0 s\n" } },
+  { "status --json --socket=%s", 0, { "\"volume\": \"0000000000000abc\"" } },
+  { "--help", 0, { "Usage:", "status", "Exit status" } },
+  { "--version", 0, { "duetctl " } },
+  { "", 2, { "command is missing", "--help" } },
+  { "status", 2, { "-s SOCKET", "--help" } },
+  { "-s %s dance", 2, { "no such command" } },
+  { "-s %s status more", 2, { "too many" } },
+  { "-s %s --unknown status", 2, { "--help" } },
+  { "-s %s.not status", 3, { "no such socket", "running" } },
+  { "-s %s status > /dev/full", 1, { "" } },
+};
+
+START_TEST (duetctl_shows_and_says)
+{
+  static char output[ANSWER_BYTES];
+  char arguments[256];
+
+  start_control ();
+  /* The table is ours, and each has at most one %s. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+  snprintf (arguments, sizeof arguments, runs[_i].arguments, path);
+#pragma GCC diagnostic pop
+  ck_assert_int_eq (run_duetctl (arguments, output), runs[_i].status);
+  for (int i = 0; i < 8 && runs[_i].output[i] != NULL; i++)
+    ck_assert_msg (strstr (output, runs[_i].output[i]) != NULL,
+                   "no \"%s\" in:\n%s", runs[_i].output[i], output);
+}
+END_TEST
+
+/* A peer of duetctl that says ANSWER and hangs up. */
+static void *
+answer_once (void *argument)
+{
+  const char *const *answer = argument;
+  struct sockaddr_un address;
+  char line[LINE_BYTES];
+  int fd;
+  int listener = make_socket (&address);
+
+  ck_assert_int_eq (
+    bind (listener, (struct sockaddr *) &address, sizeof address), 0);
+  ck_assert_int_eq (listen (listener, 1), 0);
+  fd = accept (listener, NULL, NULL);
+  ck_assert_int_ne (fd, -1);
+  ck_assert_int_gt (recv (fd, line, sizeof line, 0), 0);
+  send_bytes (fd, *answer, strlen (*answer));
+  close (fd);
+  close (listener);
+  return NULL;
+}
+
+static const struct {
+  const char *answer;
+  int status;
+  const char *output;
+} answers[] = {
+  { "{\"error\": \"not now\"}\n", 1, "the node says: not now" },
+  { "", 3, "hung up" },
+  { "{\"state\": \"pri", 3, "hung up" },
+  { "HTTP/1.0 400 Bad Request\n", 3, "makes no sense" },
+  { "[]\n", 3, "makes no sense" },
+  { "{}\n", 0, "state       -" },
+};
+
+START_TEST (duetctl_takes_any_answer)
+{
+  static char output[ANSWER_BYTES];
+  char arguments[256];
+  pthread_t thread;
+
+  ck_assert_int_eq (pthread_create (&thread, NULL, answer_once,
+                                    (void *) (uintptr_t) &answers[_i].answer),
+                    0);
+  for (int i = 0; i < PATIENCE_S * 100 && access (path, F_OK) == -1; i++)
+    poll (NULL, 0, 10);
+  snprintf (arguments, sizeof arguments, "-s %s status", path);
+  ck_assert_int_eq (run_duetctl (arguments, output), answers[_i].status);
+  ck_assert_int_eq (pthread_join (thread, NULL), 0);
+  ck_assert_msg (strstr (output, answers[_i].output) != NULL,
+                 "no \"%s\" in:\n%s", answers[_i].output, output);
+  /* Now that it is stale. */
+  ck_assert_int_eq (run_duetctl (arguments, output), 3);
+  ck_assert_msg (strstr (output, "nobody listens") != NULL, "%s", output);
+  ck_assert_int_eq (unlink (path), 0);
+}
+END_TEST
+
+#define COUNT(a) ((int) (sizeof (a) / sizeof (a)[0]))
+
+int
+main (void)
+{
+  Suite *suite = suite_create ("control");
+  TCase *tcase = tcase_create ("control");
+  SRunner *runner;
+  int failed;
+
+  suite_add_tcase (suite, tcase);
+  tcase_set_timeout (tcase, 2 * PATIENCE_S);
+  tcase_add_checked_fixture (tcase, make_folder, remove_folder);
+  tcase_add_test (tcase, status_has_the_keys_and_values);
+  tcase_add_test (tcase, status_of_a_blank_node);
+  tcase_add_test (tcase, figures_too_large_for_json_are_cut);
+  tcase_add_loop_test (tcase, bad_lines_are_answered, 0, COUNT (bad_lines));
+  tcase_add_test (tcase, zero_bytes_are_answered);
+  tcase_add_test (tcase, lines_end_in_several_ways);
+  tcase_add_test (tcase, lines_have_a_limit);
+  tcase_add_test (tcase, clients_that_hang_up_do_no_harm);
+  tcase_add_test (tcase, slow_clients_do_not_block_others);
+  tcase_add_test (tcase, stop_does_not_wait_for_clients);
+  tcase_add_test (tcase, only_the_owner_may_connect);
+  tcase_add_test (tcase, a_stale_socket_is_replaced);
+  tcase_add_test (tcase, a_live_socket_is_left_alone);
+  tcase_add_test (tcase, a_file_is_left_alone);
+  tcase_add_test (tcase, another_socket_is_not_unlinked);
+  tcase_add_test (tcase, bad_paths_are_refused);
+  tcase_add_test (tcase, never_started_leaves_nothing);
+  tcase_add_loop_test (tcase, duetctl_shows_and_says, 0, COUNT (runs));
+  tcase_add_loop_test (tcase, duetctl_takes_any_answer, 0, COUNT (answers));
+  runner = srunner_create (suite);
+  srunner_run_all (runner, CK_NORMAL);
+  failed = srunner_ntests_failed (runner);
+  srunner_free (runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
