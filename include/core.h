@@ -36,7 +36,9 @@ enum {
   CORE_REGION_IDLE_MS = 10000,  /* a region bit outlives its last write */
   CORE_ATTEMPT_MS = 50,         /* fresh attempt to reach the peer */
   CORE_RECONNECT_MS = 250,      /* longest time between attempts */
-  CORE_SWITCH_RETRY_MS = 1000,  /* least time between switches by request */
+  CORE_RETRY_MS = 1000,         /* least time between switches by request,
+                                   and between refused handshakes */
+  CORE_STALL_FACTOR = 10,       /* times dead_ms: an ack must come */
 };
 
 /* takeover= */

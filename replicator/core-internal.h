@@ -190,6 +190,8 @@ struct core {
   const char *refusal;          /* why the last link was refused */
   const char *link_reason;      /* why it was lost */
   bool hello_got;
+  bool was_decided;             /* this link, or the last one */
+  uint64_t progress_ms;         /* last ack, or first frame unacked */
   struct wire_hello peer_hello;
   uint64_t hello_deadline_ms;
   uint64_t last_rx_ms, last_tx_ms;

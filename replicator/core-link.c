@@ -64,8 +64,6 @@ send_adopt (struct core *core, enum gen_kind kind)
 void
 link_lose (struct core *core, const char *reason)
 {
-  bool was_primary = core->phase == LINK_DECIDED &&
-                     core->relation == REL_SYNC && core_is_primary (core);
   uint32_t i;
 
   for (i = 0; i < core->sent_count; i++) {
@@ -85,7 +83,10 @@ link_lose (struct core *core, const char *reason)
   sync_reset (core);
   if (core->record.both) {
     client_end (core, false, ESHUTDOWN);
-    core->t1_plain = was_primary && !core->gen_proxied &&
+    /* A plain connection that is still open was served by this process
+     * as primary of this generation: becoming anything else ends it.
+     */
+    core->t1_plain = core_is_primary (core) && !core->gen_proxied &&
                      core->record.data == DATA_CURRENT &&
                      !core->failed_now && client_any_plain (core);
   }
@@ -127,8 +128,11 @@ on_link_down (struct core *core, const struct core_event *event)
   core->phase = LINK_NONE;
   core->reconnect_wait_ms = 0;
   core->reconnect_ms = core->now_ms;
-  if (core->refusal != NULL)
-    core->reconnect_ms += CORE_SWITCH_RETRY_MS;
+  /* A peer that hangs up before the decision would do so again: do not
+   * hold clients up for it at every turn.
+   */
+  if (!core->was_decided || core->refusal != NULL)
+    core->reconnect_ms += CORE_RETRY_MS;
   if (core->t1_plain)
     core->t1_attempt = link_attempt (core);
 }
@@ -188,6 +192,7 @@ on_link_up (struct core *core, const struct core_event *event)
   core->consent = false;
   core->t1_plain = false;
   core->hello_got = false;
+  core->was_decided = false;
   core->last_rx_ms = core->last_tx_ms = core->now_ms;
   core->ping_ms = 0;
   core->pong_token = core->ping_token;
@@ -277,6 +282,8 @@ decide (struct core *core)
   enum gen_verdict verdict = gen_decide (&core->record, peer);
 
   core->phase = LINK_DECIDED;
+  core->was_decided = true;
+  core->progress_ms = core->now_ms;
   link_deadline_in (core);
   if (verdict <= GEN_CREATE_PEER && core->record.peer != peer->node) {
     core->record.peer = peer->node;
@@ -415,7 +422,7 @@ link_ask_switch (struct core *core, const struct conn *conn)
   core->switch_client = conn->open.proxied ? conn->open.client : 0;
   core->switch_session = conn->open.proxied ? conn->open.session : 0;
   core->switch_deadline_ms = core->now_ms + core->config.dead_ms;
-  core->switch_after_ms = core->now_ms + CORE_SWITCH_RETRY_MS;
+  core->switch_after_ms = core->now_ms + CORE_RETRY_MS;
   link_send (core, WIRE_SWITCH_REQUEST);
 }
 
@@ -462,6 +469,14 @@ on_switch_grant (struct core *core)
   core->switching = SWITCH_NONE;
   core_begin_change (core, GEN_SWITCH, core->switch_client,
                      core->switch_session);
+}
+
+static void
+on_switch_deny (struct core *core)
+{
+  /* It may be the answer to a request given up for the peer's own. */
+  if (core->switching == SWITCH_ASKED)
+    core->switching = SWITCH_NONE;
 }
 
 /* The sender's store failed and it has noted so: it can neither serve nor
@@ -525,7 +540,7 @@ on_decided_frame (struct core *core, const struct core_event *event)
   case WIRE_ADOPTED: on_adopted (core); break;
   case WIRE_SWITCH_REQUEST: on_switch_request (core); break;
   case WIRE_SWITCH_GRANT: on_switch_grant (core); break;
-  case WIRE_SWITCH_DENY: core->switching = SWITCH_NONE; break;
+  case WIRE_SWITCH_DENY: on_switch_deny (core); break;
   case WIRE_PING:
     link_send (core, WIRE_PONG)->frame.arg = frame->arg;
     break;
@@ -577,13 +592,37 @@ waits_for_peer (const struct core *core)
          core->failed_now;
 }
 
+/* While this node's own store is at the peer's frames it reads nothing
+ * from the link: that is not the peer's silence.
+ */
+static uint64_t
+silent_at (const struct core *core)
+{
+  if (core->named_seq > core->applied_seq)
+    return UINT64_MAX;
+  return later (core->last_rx_ms, core->config.dead_ms);
+}
+
+/* How long writes may wait for a peer that is alive but does not ack. */
+static uint64_t
+stalled_at (const struct core *core)
+{
+  if (core->sent_count == 0)
+    return UINT64_MAX;
+  return later (core->progress_ms, core->config.dead_ms * CORE_STALL_FACTOR);
+}
+
 static void
 beat (struct core *core)
 {
   if (core->phase != LINK_DECIDED)
     return;
-  if (core->now_ms >= later (core->last_rx_ms, core->config.dead_ms)) {
+  if (core->now_ms >= silent_at (core)) {
     link_drop_now (core, "the peer is silent");
+    return;
+  }
+  if (core->now_ms >= stalled_at (core)) {
+    link_drop_now (core, "the peer is there but makes nothing durable");
     return;
   }
   if (core->now_ms >= later (core->last_tx_ms, core->config.beat_ms)) {
@@ -672,7 +711,9 @@ link_deadline (const struct core *core)
     deadline = core->hello_deadline_ms;
   if (core->phase == LINK_DECIDED) {
     beat_ms = later (core->last_tx_ms, core->config.beat_ms);
-    dead_ms = later (core->last_rx_ms, core->config.dead_ms);
+    dead_ms = silent_at (core);
+    if (stalled_at (core) < dead_ms)
+      dead_ms = stalled_at (core);
     if (beat_ms < deadline)
       deadline = beat_ms;
     if (dead_ms < deadline)

@@ -61,6 +61,8 @@ send_data (struct core *core, const struct wire_frame *frame, uint32_t slot,
   struct sent *sent;
 
   assert (core->sent_count < CORE_SENT_MAX);
+  if (core->sent_count == 0)
+    core->progress_ms = core->now_ms;
   action->slot = slot;
   action->frame.flags = frame->flags;
   action->frame.offset = frame->offset;
@@ -153,6 +155,7 @@ on_ack (struct core *core, uint64_t seq)
       client_acked (core, sent.request, sent.seq);
   }
   core->acked_seq = seq;
+  core->progress_ms = core->now_ms;
 }
 
 /* -------------------------------------------------------- source: marks */
