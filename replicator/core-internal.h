@@ -180,6 +180,7 @@ struct core {
   /* the generation change under way: GEN_NONE when none */
   enum gen_kind change;
   bool change_adopts;           /* told by the peer: answer ADOPTED */
+  struct gen_record previous;   /* before it, when it is my own */
   bool gen_proxied;             /* a proxied session was accepted in it */
   bool was_serving;             /* at the end of the last step */
 

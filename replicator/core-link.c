@@ -486,7 +486,7 @@ static void
 on_unfit (struct core *core)
 {
   core->consent = core->phase == LINK_DECIDED &&
-                  core->relation == REL_SYNC && core->record.primary != 0;
+                  core->relation == REL_SYNC;
   link_drop_now (core, "the peer's store failed");
 }
 

@@ -221,6 +221,7 @@ core_begin_change (struct core *core, enum gen_kind kind, uint64_t client,
 
   assert (core->change == GEN_NONE);
   assert (record->data == DATA_CURRENT);
+  core->previous = *record;
   gen_advance (record, kind, core_random (core), client, session);
   record->primary = record->node;
   record->both = kind == GEN_JOIN || kind == GEN_SWITCH;
@@ -260,6 +261,12 @@ core_fail (struct core *core, int error, const char *reason)
   core->failed_now = true;
   core->failed_errno = error;
   core->failed_reason = reason;
+  /* A generation of this node's making that was neither served nor told
+   * must not stand in the peer's way.
+   */
+  if (core->change != GEN_NONE && core->change != GEN_CREATE &&
+      !core->change_adopts)
+    core->record = core->previous;
   core->change = GEN_NONE;
   if (core->record.data == DATA_CURRENT ||
       core->record.data == DATA_SYNCING) {

@@ -73,6 +73,38 @@ gen_knows (const struct gen_record *record, struct gen_id gen)
   return find (record, gen) < record->history_count;
 }
 
+/* A generation that both nodes were members of. */
+static bool
+shared (const struct generation *gen)
+{
+  return gen->kind == GEN_CREATE || gen->kind == GEN_JOIN ||
+         gen->kind == GEN_SWITCH;
+}
+
+/* Make room in a full history: the oldest goes, unless it is the last
+ * that both nodes shared.  Then the one after it goes, so that the peer,
+ * however long it is away, still finds a common ancestor.  What it was
+ * made for must not be forgotten: its successor stands for nobody's sake
+ * if it differs.  Returns how many are left.
+ */
+static uint32_t
+forget_one (struct gen_record *record)
+{
+  uint32_t last = record->history_count - 1, i;
+  struct generation *heir = &record->history[last - 2];
+  const struct generation *victim = &record->history[last - 1];
+
+  for (i = 0; i < last; i++)
+    if (shared (&record->history[i]))
+      return last;
+  if (!shared (&record->history[last]))
+    return last;
+  if (heir->client != victim->client || victim->kind == GEN_FORCE)
+    heir->client = heir->session = 0;
+  record->history[last - 1] = record->history[last];
+  return last;
+}
+
 void
 gen_advance (struct gen_record *record, enum gen_kind kind, uint64_t random,
              uint64_t client, uint64_t session)
@@ -86,7 +118,7 @@ gen_advance (struct gen_record *record, enum gen_kind kind, uint64_t random,
   assert (epoch < UINT64_MAX);
 
   if (keep == GEN_HISTORY)
-    keep--;
+    keep = forget_one (record);
   memmove (&record->history[1], &record->history[0],
            keep * sizeof record->history[0]);
   record->history[0] = (struct generation){
@@ -251,6 +283,25 @@ decide_fork (const struct gen_record *me, const struct gen_record *peer)
   return a.session > b.session ? flow (true, me) : flow (false, peer);
 }
 
+/* NEWER descends from OLDER's generation.  Its copy is the one, unless it
+ * has failed: then the older one may stand in for it only if all it lacks
+ * are switches, because a switch serves nobody before the other node has
+ * adopted it.
+ */
+static enum gen_verdict
+decide_line (bool mine, const struct gen_record *newer,
+             const struct gen_record *older)
+{
+  uint32_t i;
+
+  if (newer->data == DATA_CURRENT)
+    return mine ? GEN_SOURCE : GEN_TARGET;
+  for (i = 0; !gen_id_equal (newer->history[i].gen, gen_current (older)); i++)
+    if (newer->history[i].kind != GEN_SWITCH)
+      return GEN_REFUSE_STALE;
+  return flow (!mine, older);
+}
+
 /* Two copies of one volume, neither told to yield nor half overwritten. */
 static enum gen_verdict
 decide_history (const struct gen_record *me, const struct gen_record *peer)
@@ -267,9 +318,9 @@ decide_history (const struct gen_record *me, const struct gen_record *peer)
     return me->data == DATA_CURRENT ? flow (true, me) : flow (false, peer);
   }
   if (newer)
-    return flow (true, me);
+    return decide_line (true, me, peer);
   if (older)
-    return flow (false, peer);
+    return decide_line (false, peer, me);
   return decide_fork (me, peer);
 }
 

@@ -414,9 +414,50 @@ START_TEST (nothing_in_common)
   struct gen_record a = member (NODE_A), b = member (NODE_B);
   uint64_t i;
 
+  /* More joins than a history holds: the ancestor is gone. */
   for (i = 0; i < GEN_HISTORY; ++i)
-    advance (&a, GEN_SOLO, CLIENT, 2 + i);
+    advance (&a, GEN_JOIN, 0, 0);
   ck_assert_int_eq (decide (&a, &b), GEN_DIVERGED);
+}
+END_TEST
+
+/* However often a lonely node made a generation, the peer is known. */
+START_TEST (long_alone)
+{
+  struct gen_record a = member (NODE_A), b = member (NODE_B), c;
+  uint64_t i;
+
+  for (i = 0; i < 3 * GEN_HISTORY; ++i)
+    advance (&a, GEN_SOLO, CLIENT, 2 + i);
+  ck_assert_int_eq (a.history_count, GEN_HISTORY);
+  ck_assert_int_eq (decide (&a, &b), GEN_SOURCE);
+
+  /* And so is for whom they were made. */
+  c = b;
+  advance (&c, GEN_TAKEOVER, CLIENT, 1);
+  ck_assert_int_eq (decide (&a, &c), GEN_SOURCE);
+
+  a = member (NODE_A);
+  advance (&a, GEN_SOLO, CLIENT + 1, 2);
+  for (i = 0; i < 3 * GEN_HISTORY; ++i)
+    advance (&a, GEN_SOLO, CLIENT, 3 + i);
+  ck_assert_int_eq (decide (&a, &b), GEN_SOURCE);
+  ck_assert_int_eq (decide (&a, &c), GEN_DIVERGED);
+}
+END_TEST
+
+/* A failed node that had just become primary by a switch has served
+ * nobody yet; after anything else it may have.
+ */
+START_TEST (failed_after_a_switch)
+{
+  struct gen_record a = member (NODE_A), b = member (NODE_B);
+
+  advance (&a, GEN_SWITCH, CLIENT, 2);
+  a.data = DATA_FAILED;
+  ck_assert_int_eq (decide (&a, &b), GEN_TARGET);
+  advance (&a, GEN_SOLO, CLIENT, 3);
+  ck_assert_int_eq (decide (&a, &b), GEN_REFUSE_STALE);
 }
 END_TEST
 
@@ -514,6 +555,18 @@ combination (uint64_t node, unsigned n, struct gen_record *record)
   return true;
 }
 
+/* Is all that NEWER has and OLDER lacks a switch? */
+static bool
+only_switched (const struct gen_record *newer, const struct gen_record *older)
+{
+  uint32_t i;
+
+  for (i = 0; !gen_knows (older, newer->history[i].gen); ++i)
+    if (newer->history[i].kind != GEN_SWITCH)
+      return false;
+  return true;
+}
+
 /* What must hold of A's verdict on B whatever the rules say. */
 static bool
 sound (const struct gen_record *a, const struct gen_record *b,
@@ -533,7 +586,8 @@ sound (const struct gen_record *a, const struct gen_record *b,
      * is no whole copy anyhow.
      */
     if (gen_knows (b, gen_current (a)) && !gen_knows (a, gen_current (b)))
-      return b->discard || b->data == DATA_SYNCING;
+      return b->discard || b->data == DATA_SYNCING ||
+        (b->data == DATA_FAILED && only_switched (b, a));
     return !a->discard;
   case GEN_CREATE_MINE:
     if (b->data != DATA_BLANK)
@@ -601,6 +655,8 @@ main (void)
   tcase_add_test (tcase, fork_with_a_quiet_branch);
   tcase_add_test (tcase, fork_of_no_one_client);
   tcase_add_test (tcase, nothing_in_common);
+  tcase_add_test (tcase, long_alone);
+  tcase_add_test (tcase, failed_after_a_switch);
   tcase_add_test (tcase, contradictory_histories);
   tcase_add_test (tcase, every_combination);
   tcase_set_timeout (tcase, 60);

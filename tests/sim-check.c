@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sim-check.c: the invariants of the design that can be looked at while
+ * a run goes on, by somebody who sees both disks, both nodes and all
+ * clients at once.
+ *
+ *   I1  a write is acknowledged only when it is durable on every member
+ *   I2  at most one node acknowledges in a generation, and of any two
+ *       generations that acknowledged one descends from the other
+ *   I4  after resync, when all is quiet, both copies are identical
+ *   I5  where the copies differ, a region bit is durable on one of them
+ *   I7  a copy that is not current is never served
+ *   I8  no store operation of a fenced session or of a dead link; and no
+ *       local write runs while a hello waits for its decision
+ *
+ * An answer counts when a client has accepted it: one that was lost on
+ * the way acknowledged nothing to anybody.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "sim.h"
+
+/* --- both disks --------------------------------------------------------- */
+
+static bool
+region_marked (const struct sim *sim, uint32_t region)
+{
+  int n;
+
+  for (n = 0; n < SIM_NODES; n++)
+    if (sim->nodes[n].disk.map[region / 8] >> (region % 8) & 1)
+      return true;
+  return false;
+}
+
+void
+check_sector (struct sim *sim, uint32_t sector)
+{
+  const struct disk *a = &sim->nodes[0].disk, *b = &sim->nodes[1].disk;
+  uint32_t region = sector / sim->region_sectors;
+  bool differs = tag_value (a->cache[sector]) != tag_value (b->cache[sector])
+                 || tag_value (a->durable[sector])
+                    != tag_value (b->durable[sector]);
+
+  if (differs == sim->differs[sector])
+    return;
+  sim->differs[sector] = differs;
+  if (!differs) {
+    sim->differing[region]--;
+    return;
+  }
+  sim->differing[region]++;
+  if (!region_marked (sim, region))
+    sim_fail (sim, "I5: sector %u differs and no durable region bit says so",
+              sector);
+}
+
+/* A map page has become durable: no bit may have gone too early. */
+void
+check_map (struct sim *sim)
+{
+  uint32_t region;
+
+  for (region = 0; region < sim->regions; region++)
+    if (sim->differing[region] > 0 && !region_marked (sim, region))
+      sim_fail (sim, "I5: region %u is clear and %u sectors differ", region,
+                sim->differing[region]);
+}
+
+void
+check_durable (struct sim *sim, int node, uint32_t sector, uint32_t tag)
+{
+  uint32_t number = (tag & ~TAG_ZERO) - 1, i;
+  struct op *op;
+
+  if ((tag & ~TAG_ZERO) == 0)
+    return;
+  op = &sim->ops[number];
+  assert (sector >= op->first);
+  assert (sector < op->first + op->count);
+  i = sector - op->first;
+  op->durable[node][i / 64] |= UINT64_C (1) << (i % 64);
+}
+
+void
+check_identical (struct sim *sim)
+{
+  const struct disk *a = &sim->nodes[0].disk, *b = &sim->nodes[1].disk;
+  uint32_t s;
+
+  for (s = 0; s < sim->sectors; s++) {
+    if (tag_value (a->cache[s]) != tag_value (b->cache[s]))
+      sim_fail (sim, "I4: sector %u is %u on A and %u on B", s,
+                tag_value (a->cache[s]), tag_value (b->cache[s]));
+    if (tag_value (a->durable[s]) != tag_value (b->durable[s]))
+      sim_fail (sim, "I4: sector %u is durably %u on A and %u on B", s,
+                tag_value (a->durable[s]), tag_value (b->durable[s]));
+  }
+}
+
+/* --- generations -------------------------------------------------------- */
+
+static struct seen_gen *
+find_gen (struct sim *sim, struct gen_id gen)
+{
+  uint32_t i;
+
+  for (i = sim->gen_count; i-- > 0;)
+    if (gen_id_equal (sim->gens[i].gen, gen))
+      return &sim->gens[i];
+  return NULL;
+}
+
+/* A record is about to be persisted: learn its newest generation. */
+void
+check_record (struct sim *sim, const struct gen_record *record)
+{
+  struct seen_gen *seen;
+
+  if (record->history_count == 0
+      || find_gen (sim, record->history[0].gen) != NULL)
+    return;
+  assert (sim->gen_count < SIM_GENERATIONS);
+  seen = &sim->gens[sim->gen_count++];
+  seen->gen = record->history[0].gen;
+  seen->acked_by = -1;
+  if (record->history_count > 1)
+    seen->parent = record->history[1].gen;
+  sim_trace (sim, "generation %llu.%llx (%s) after %llu.%llx",
+             (unsigned long long) seen->gen.epoch,
+             (unsigned long long) seen->gen.id & 0xffff,
+             gen_kind_name (record->history[0].kind),
+             (unsigned long long) seen->parent.epoch,
+             (unsigned long long) seen->parent.id & 0xffff);
+}
+
+static bool
+descends (struct sim *sim, const struct seen_gen *young,
+          const struct seen_gen *old)
+{
+  while (young != NULL && young != old)
+    young = find_gen (sim, young->parent);
+  return young == old;
+}
+
+void
+check_accepted (struct sim *sim, int node, struct gen_id gen)
+{
+  struct seen_gen *seen = find_gen (sim, gen);
+  uint32_t i;
+
+  if (seen == NULL)
+    sim_fail (sim, "I2: %c answers in a generation it never wrote down",
+              'A' + node);
+  if (seen->acked_by == node)
+    return;
+  if (seen->acked_by >= 0)
+    sim_fail (sim, "I2: both nodes acknowledge in generation %llu.%llx",
+              (unsigned long long) gen.epoch,
+              (unsigned long long) gen.id & 0xffff);
+  seen->acked_by = node;
+  for (i = 0; i < sim->gen_count; i++)
+    if (sim->gens[i].acked_by >= 0 && !descends (sim, seen, &sim->gens[i])
+        && !descends (sim, &sim->gens[i], seen))
+      sim_fail (sim, "I2: split brain: %c acknowledges in %llu.%llx, %c did"
+                " in %llu.%llx", 'A' + node,
+                (unsigned long long) gen.epoch,
+                (unsigned long long) gen.id & 0xffff,
+                'A' + sim->gens[i].acked_by,
+                (unsigned long long) sim->gens[i].gen.epoch,
+                (unsigned long long) sim->gens[i].gen.id & 0xffff);
+}
+
+/* --- actions ------------------------------------------------------------ */
+
+static void
+check_complete (struct sim *sim, struct node *node,
+                const struct core_action *action)
+{
+  const struct slot *slot = &node->slots[action->slot];
+  const struct op *op = &sim->ops[slot->op];
+  const struct gen_record *record = core_record (node->core);
+  uint32_t i;
+  int n;
+
+  if (!slot->used)
+    sim_fail (sim, "%c completes a request twice", 'A' + node->index);
+  if (slot->local)
+    sim_fail (sim, "%c completes op %u while its local part runs",
+              'A' + node->index, slot->op + 1);
+  if (action->error != 0 || op->kind == OP_FLUSH)
+    return;
+  /* A copy may fail in the very step that answers. */
+  if (node->data_before != DATA_CURRENT)
+    sim_fail (sim, "I7: %c serves a copy that is %s", 'A' + node->index,
+              gen_data_name ((enum data_state) node->data_before));
+  if (op->kind == OP_READ)
+    return;
+  for (n = 0; n < SIM_NODES; n++) {
+    if (n != node->index && !record->both)
+      continue;
+    for (i = 0; i < op->count; i++)
+      if (!(op->durable[n][i / 64] >> (i % 64) & 1))
+        sim_fail (sim, "I1: %c acknowledges op %u, sector %u is not durable"
+                  " on %c", 'A' + node->index, slot->op + 1, op->first + i,
+                  'A' + n);
+  }
+}
+
+static void
+check_open_done (struct sim *sim, const struct node *node,
+                 const struct core_action *action)
+{
+  const struct core_open *open = &node->conns[action->slot]->open;
+  uint32_t i;
+
+  if (action->error != 0 || !open->proxied)
+    return;
+  for (i = 0; i < SIM_SLOTS; i++) {
+    const struct slot *slot = &node->slots[i];
+
+    if (slot->used && slot->local && slot->nbd->open.client == open->client
+        && slot->nbd->open.session < open->session)
+      sim_fail (sim, "I8: %c accepts session %llu while op %u of session"
+                " %llu runs", 'A' + node->index,
+                (unsigned long long) open->session, slot->op + 1,
+                (unsigned long long) slot->nbd->open.session);
+  }
+}
+
+static bool
+fenced (const struct node *node, const struct nbd *old)
+{
+  uint32_t i;
+
+  for (i = 0; i < SIM_CONNS; i++) {
+    const struct nbd *nbd = node->conns[i];
+
+    if (nbd != NULL && nbd->server == NBD_OPEN && old->open.proxied
+        && nbd->open.client == old->open.client
+        && nbd->open.session > old->open.session)
+      return true;
+  }
+  return false;
+}
+
+static void
+check_local (struct sim *sim, struct node *node,
+             const struct core_action *action)
+{
+  const struct slot *slot = &node->slots[action->slot];
+  struct core_view view;
+
+  if (!slot->used || slot->local)
+    sim_fail (sim, "%c starts a local part twice", 'A' + node->index);
+  if (fenced (node, slot->nbd))
+    sim_fail (sim, "I8: %c starts op %u of a fenced session",
+              'A' + node->index, slot->op + 1);
+  if (!node->hello_out || sim->ops[slot->op].kind == OP_READ)
+    return;
+  core_view (node->core, &view);
+  node->hello_out = false;
+  if (!view.linked)
+    sim_fail (sim, "%c starts a write between hello and decision",
+              'A' + node->index);
+}
+
+void
+check_action (struct sim *sim, struct node *node,
+              const struct core_action *action)
+{
+  switch (action->type) {
+  case ACT_COMPLETE:
+    check_complete (sim, node, action);
+    break;
+  case ACT_OPEN_DONE:
+    check_open_done (sim, node, action);
+    break;
+  case ACT_LOCAL:
+    check_local (sim, node, action);
+    break;
+  case ACT_DROP_LINK:
+    node->hello_out = false;
+    break;
+  case ACT_SEND:
+    if (action->frame.type != WIRE_HELLO_FRAME)
+      break;
+    if (node->local_writes > 0)
+      sim_fail (sim, "I8: %c says hello while %u of its own writes run",
+                'A' + node->index, node->local_writes);
+    node->hello_out = true;
+    break;
+  default:
+    break;
+  }
+}
+
+/* --- liveness ----------------------------------------------------------- */
+
+bool
+check_converged (struct sim *sim, const char **why)
+{
+  struct core_view view[SIM_NODES];
+  int n;
+
+  for (n = 0; n < SIM_NODES; n++) {
+    if (!sim->nodes[n].alive) {
+      *why = "a node is dead";
+      return false;
+    }
+    core_view (sim->nodes[n].core, &view[n]);
+    if (!view[n].linked) {
+      *why = view[n].reason;
+      return false;
+    }
+    if (view[n].resyncing) {
+      *why = "a resync goes on";
+      return false;
+    }
+  }
+  for (n = 0; n < SIM_NODES; n++)
+    if (view[n].state == STATE_PRIMARY
+        && view[1 - n].state == STATE_BACKUP)
+      return true;
+  *why = view[0].reason;
+  return false;
+}

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sim-fault.c: fault models, and the faults of a run.  The plan comes
+ * from random numbers of its own, so that a run with fewer faults is the
+ * same run up to the first fault left out.  A fault strikes after a time,
+ * or a little after the nth action of some type at its node, which is
+ * how the narrow moments are hit.
+ */
+#include <assert.h>
+
+#include "sim.h"
+
+const struct model sim_models[MODE_COUNT] = {
+  [MODE_ONE] = {
+    .name = "one",
+    .text = "one proxied client; nodes and client die, lose power, stop,"
+            " hang and restart in any number and order; links break, are"
+            " cut and slow, between any two; disks work",
+    .proxied_min = 1, .proxied_max = 1,
+    .takeover = TAKEOVER_PROXY, .partition = true,
+  },
+  [MODE_STORE] = {
+    .name = "store",
+    .text = "as one, but without lost clients; and disks give errors, are"
+            " full, and fail to sync, one node at a time",
+    .proxied_min = 1, .proxied_max = 1,
+    .takeover = TAKEOVER_PROXY, .partition = true, .store = true,
+  },
+  [MODE_MANY] = {
+    .name = "many",
+    .text = "two or three proxied clients; one node at a time dies, loses"
+            " power or stops, the next when the pair is whole; clients die"
+            " and lose connections; no partition",
+    .proxied_min = 2, .proxied_max = 3,
+    .takeover = TAKEOVER_PROXY,
+  },
+  [MODE_PLAIN] = {
+    .name = "plain",
+    .text = "one to three clients without a proxy, pinned to the primary;"
+            " everything of mode one",
+    .plain_min = 1, .plain_max = 3,
+    .takeover = TAKEOVER_PROXY, .partition = true,
+  },
+  [MODE_ANY] = {
+    .name = "any",
+    .text = "takeover=any: clients of both kinds; one node at a time dies,"
+            " the next when the pair is whole; no partition",
+    .proxied_max = 1, .plain_min = 1, .plain_max = 2,
+    .takeover = TAKEOVER_ANY,
+  },
+};
+
+static uint64_t
+plan_random (struct sim *sim, uint64_t bound)
+{
+  uint64_t z = sim->plan_random += UINT64_C (0x9e3779b97f4a7c15);
+
+  z = (z ^ (z >> 30)) * UINT64_C (0xbf58476d1ce4e5b9);
+  z = (z ^ (z >> 27)) * UINT64_C (0x94d049bb133111eb);
+  return (z ^ (z >> 31)) % bound;
+}
+
+/* --- the plan ----------------------------------------------------------- */
+
+/* How often each kind is chosen, for each sort of model. */
+static const struct weight {
+  enum fault_kind kind;
+  uint32_t alone, partition, store;
+} weights[] = {
+  { FAULT_CRASH, 8, 8, 4 },             { FAULT_POWER, 8, 8, 4 },
+  { FAULT_STOP, 3, 3, 1 },              { FAULT_BOTH, 0, 5, 2 },
+  { FAULT_CUT, 0, 10, 4 },              { FAULT_PARTITION, 0, 6, 3 },
+  { FAULT_PAUSE, 0, 5, 1 },             { FAULT_CLIENT_CUT, 4, 5, 1 },
+  { FAULT_CLIENT_PARTITION, 0, 5, 1 },  { FAULT_CLIENT_CRASH, 3, 3, 0 },
+  { FAULT_CLIENT_AMNESIA, 1, 1, 0 },    { FAULT_SLOW, 3, 3, 1 },
+  { FAULT_IDLE, 1, 1, 1 },              { FAULT_READ, 0, 0, 4 },
+  { FAULT_WRITE, 0, 0, 4 },             { FAULT_SPACE, 0, 0, 4 },
+  { FAULT_SYNC, 0, 0, 4 },
+};
+
+static uint32_t
+weight_of (const struct sim *sim, const struct weight *weight)
+{
+  if (sim->model->store)
+    return weight->store;
+  return sim->model->partition ? weight->partition : weight->alone;
+}
+
+static enum fault_kind
+plan_kind (struct sim *sim)
+{
+  uint32_t i, total = 0, count = sizeof weights / sizeof weights[0];
+  uint64_t dice;
+
+  for (i = 0; i < count; i++)
+    total += weight_of (sim, &weights[i]);
+  dice = plan_random (sim, total);
+  for (i = 0; dice >= weight_of (sim, &weights[i]); i++)
+    dice -= weight_of (sim, &weights[i]);
+  return weights[i].kind;
+}
+
+/* Actions after which a fault is most likely to hurt. */
+static const enum core_action_type moments[] = {
+  ACT_LOCAL, ACT_COMPLETE, ACT_OPEN_DONE, ACT_SEND, ACT_APPLY, ACT_HASH,
+  ACT_PERSIST_SB, ACT_PERSIST_SB, ACT_PERSIST_SB, ACT_PERSIST_MAP,
+  ACT_SYNC_STORE, ACT_SYNC_STORE, ACT_CHUNK, ACT_CHUNK, ACT_CONNECT,
+  ACT_STATE, ACT_STATE, ACT_CONN_ENDED,
+};
+
+static void
+plan_one (struct sim *sim, struct fault *fault)
+{
+  uint64_t mood = plan_random (sim, 4);
+
+  fault->kind = plan_kind (sim);
+  fault->node = (int) plan_random (sim, SIM_NODES);
+  fault->client = (int) plan_random (sim, SIM_CLIENTS);
+  if (mood == 0)
+    fault->wait_us = plan_random (sim, 3000 * SIM_MS);
+  else if (mood == 1)
+    fault->wait_us = plan_random (sim, 300 * SIM_MS);
+  else
+    fault->wait_us = plan_random (sim, 30 * SIM_MS);
+  fault->action = -1;
+  if (plan_random (sim, 3) != 0)
+    fault->action = (int) moments[plan_random (sim, sizeof moments
+                                                    / sizeof moments[0])];
+  fault->nth = 1 + (uint32_t) plan_random (sim, plan_random (sim, 2) ? 3
+                                                                     : 20);
+  fault->delay_us = plan_random (sim, 3) == 0
+                      ? 0 : plan_random (sim, 2 * SIM_MS);
+  mood = plan_random (sim, 3);
+  fault->length_us = mood == 0 ? plan_random (sim, 5 * SIM_MS)
+                     : mood == 1 ? plan_random (sim, 400 * SIM_MS)
+                                 : plan_random (sim, 4000 * SIM_MS);
+}
+
+void
+fault_plan (struct sim *sim)
+{
+  uint32_t i;
+
+  sim->fault_count = (uint32_t) plan_random (sim, SIM_FAULTS + 1);
+  for (i = 0; i < sim->fault_count; i++)
+    plan_one (sim, &sim->faults[i]);
+  if (sim->fault_count > sim->options.faults)
+    sim->fault_count = sim->options.faults;
+}
+
+/* --- repair ------------------------------------------------------------- */
+
+static void
+restart_node (struct sim *sim, const struct sim_event *event)
+{
+  struct node *node = &sim->nodes[event->a];
+
+  sim->repairs--;
+  if (!node->alive)
+    node_start (sim, node);
+}
+
+static void
+restart_client (struct sim *sim, const struct sim_event *event)
+{
+  sim->repairs--;
+  load_start (sim, &sim->clients[event->a], event->b != 0);
+}
+
+static void
+repair_disk (struct sim *sim, const struct sim_event *event)
+{
+  struct disk *disk = &sim->nodes[event->a].disk;
+
+  sim->repairs--;
+  disk->fail_read = disk->fail_write = disk->fail_space = false;
+  disk->fail_sync = false;
+  disk->slow_us = 0;
+}
+
+static void
+repair_after (struct sim *sim, uint64_t delay_us, sim_handler *run,
+              uint32_t a, uint32_t b)
+{
+  sim->repairs++;
+  sim_after (sim, delay_us, (struct sim_event) { .run = run, .node = -1,
+                                                 .a = a, .b = b });
+}
+
+/* --- strike ------------------------------------------------------------- */
+
+static void
+strike_stop (struct sim *sim, const struct sim_event *event)
+{
+  struct node *node = &sim->nodes[event->a];
+
+  if (node->alive && node->life == event->b)
+    node_crash (sim, node, false);
+}
+
+static void
+strike_node (struct sim *sim, const struct fault *fault, int index,
+             enum fault_kind kind)
+{
+  struct node *node = &sim->nodes[index];
+  struct core_event stop = { .type = EV_STOP };
+  uint64_t delay = 0;
+
+  if (kind == FAULT_STOP && node->alive && !node->stopping) {
+    sim_trace (sim, "%c: is told to stop", 'A' + index);
+    node->stopping = true;
+    delay = sim_delay (sim, 5 * SIM_MS);
+    node_step (sim, node, &stop);
+    sim_after (sim, delay, (struct sim_event) {
+      .run = strike_stop, .node = -1, .a = (uint32_t) index,
+      .b = node->life });
+  }
+  else
+    node_crash (sim, node, kind == FAULT_POWER);
+  repair_after (sim, delay + 1 + fault->length_us, restart_node,
+                (uint32_t) index, 0);
+}
+
+static void
+strike_both (struct sim *sim, const struct fault *fault)
+{
+  struct fault other = *fault;
+
+  strike_node (sim, fault, 0, fault->nth % 2 ? FAULT_POWER : FAULT_CRASH);
+  other.length_us = sim_below (sim, 2000 * SIM_MS);
+  strike_node (sim, &other, 1, fault->nth % 3 ? FAULT_POWER : FAULT_CRASH);
+}
+
+static void
+strike_disk (struct sim *sim, const struct fault *fault)
+{
+  struct disk *disk = &sim->nodes[fault->node].disk;
+
+  if (fault->kind == FAULT_SLOW)
+    disk->slow_us = 1000 + fault->length_us / 8;
+  else {
+    sim->store_fault = true;
+    disk->fail_read = fault->kind == FAULT_READ;
+    disk->fail_space = fault->kind == FAULT_SPACE;
+    disk->fail_write = disk->fail_space || fault->kind == FAULT_WRITE;
+    disk->fail_sync = fault->kind == FAULT_SYNC;
+  }
+  repair_after (sim, fault->length_us, repair_disk, (uint32_t) fault->node,
+                0);
+}
+
+static void
+strike_client (struct sim *sim, const struct fault *fault)
+{
+  struct client *client = &sim->clients[fault->client % sim->client_count];
+  uint32_t i;
+
+  switch (fault->kind) {
+  case FAULT_CLIENT_CUT:
+    for (i = 0; client->live && i < client->nbd_count; i++)
+      nbd_cut (sim, client->nbd[i]);
+    break;
+  case FAULT_CLIENT_PARTITION:
+    client->cut_until[fault->node] = sim->now_us + fault->length_us;
+    break;
+  default:
+    load_crash (sim, client);
+    repair_after (sim, fault->length_us, restart_client,
+                  (uint32_t) client->index,
+                  fault->kind == FAULT_CLIENT_AMNESIA);
+    break;
+  }
+}
+
+static void
+strike (struct sim *sim, const struct fault *fault)
+{
+  static const char *const names[FAULT_KINDS] = {
+    "crash", "power", "stop", "both", "cut", "partition", "pause",
+    "client-cut", "client-partition", "client-crash", "client-amnesia",
+    "slow", "idle", "read", "write", "space", "sync",
+  };
+  struct node *node = &sim->nodes[fault->node];
+
+  sim_trace (sim, "fault: %s node %c client %d length %llu us",
+             names[fault->kind], 'A' + fault->node, fault->client,
+             (unsigned long long) fault->length_us);
+  switch (fault->kind) {
+  case FAULT_CRASH:
+  case FAULT_POWER:
+  case FAULT_STOP:
+    strike_node (sim, fault, fault->node, fault->kind);
+    break;
+  case FAULT_BOTH:
+    strike_both (sim, fault);
+    break;
+  case FAULT_CUT:
+    link_cut (sim);
+    break;
+  case FAULT_PARTITION:
+    sim->partition_until = sim->now_us + fault->length_us;
+    break;
+  case FAULT_PAUSE:
+    if (node->alive)
+      node->pause_until = sim->now_us + fault->length_us;
+    break;
+  case FAULT_IDLE:
+    sim->idle_until = sim->now_us + 14000 * SIM_MS;
+    break;
+  case FAULT_SLOW:
+  case FAULT_READ:
+  case FAULT_WRITE:
+  case FAULT_SPACE:
+  case FAULT_SYNC:
+    strike_disk (sim, fault);
+    break;
+  default:
+    strike_client (sim, fault);
+    break;
+  }
+}
+
+/* --- when --------------------------------------------------------------- */
+
+static void arm (struct sim *sim, const struct sim_event *event);
+
+/* Faults of a node that must not meet another fault. */
+static bool
+wants_whole_pair (const struct fault *fault)
+{
+  switch (fault->kind) {
+  case FAULT_CRASH:
+  case FAULT_POWER:
+  case FAULT_STOP:
+  case FAULT_READ:
+  case FAULT_WRITE:
+  case FAULT_SPACE:
+  case FAULT_SYNC:
+    return true;
+  default:
+    return false;
+  }
+}
+
+static bool
+may_strike (struct sim *sim, const struct fault *fault)
+{
+  const char *why;
+
+  if (!wants_whole_pair (fault))
+    return true;
+  if (sim->model->partition && !(sim->model->store && fault->kind
+                                                      >= FAULT_READ))
+    return true;
+  return sim->repairs == 0 && check_converged (sim, &why);
+}
+
+static void
+fire (struct sim *sim, const struct sim_event *event)
+{
+  const struct fault *fault = &sim->faults[event->a];
+
+  if (sim->phase != PHASE_RUN || event->a != sim->fault_next)
+    return;
+  if (!may_strike (sim, fault)) {
+    sim_after (sim, 20 * SIM_MS, *event);
+    return;
+  }
+  sim->fault_armed = false;
+  sim->fault_next++;
+  strike (sim, fault);
+  fault_begin (sim);
+}
+
+static void
+arm (struct sim *sim, const struct sim_event *event)
+{
+  struct sim_event late = *event;
+
+  late.run = fire;
+  if (sim->faults[event->a].action < 0) {
+    fire (sim, &late);
+    return;
+  }
+  sim->fault_armed = true;
+  /* The moment may never come. */
+  sim_after (sim, 4000 * SIM_MS, late);
+}
+
+/* Wait for the next fault. */
+void
+fault_begin (struct sim *sim)
+{
+  struct sim_event event = { .run = arm, .node = -1,
+                             .a = sim->fault_next };
+
+  if (sim->fault_next < sim->fault_count)
+    sim_after (sim, sim->faults[sim->fault_next].wait_us, event);
+}
+
+void
+fault_on_action (struct sim *sim, int node, enum core_action_type type)
+{
+  struct fault *fault = &sim->faults[sim->fault_next];
+
+  if (!sim->fault_armed || fault->node != node
+      || fault->action != (int) type || --fault->nth > 0)
+    return;
+  sim->fault_armed = false;
+  sim_after (sim, fault->delay_us, (struct sim_event) {
+    .run = fire, .node = -1, .a = sim->fault_next });
+}
+
+/* No more faults: everything is repaired now. */
+void
+fault_heal (struct sim *sim)
+{
+  int n, c;
+  struct core_view view;
+
+  sim->fault_next = sim->fault_count;
+  sim->fault_armed = false;
+  sim->idle_until = 0;
+  if (sim->partition_until > sim->now_us)
+    sim->partition_until = sim->now_us;
+  for (n = 0; n < SIM_NODES; n++) {
+    struct node *node = &sim->nodes[n];
+    struct disk *disk = &node->disk;
+
+    disk->fail_read = disk->fail_write = disk->fail_space = false;
+    disk->fail_sync = false;
+    disk->slow_us = 0;
+    node->pause_until = 0;
+    if (node->alive && sim->store_fault) {
+      core_view (node->core, &view);
+      if (view.state == STATE_FAILED)
+        node_crash (sim, node, false);
+    }
+    if (!node->alive)
+      node_start (sim, node);
+  }
+  for (c = 0; c < sim->client_count; c++) {
+    for (n = 0; n < SIM_NODES; n++)
+      sim->clients[c].cut_until[n] = 0;
+    load_start (sim, &sim->clients[c], false);
+  }
+}

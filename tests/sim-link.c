@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sim-link.c: connections between the two nodes: each direction delivers
+ * in order after a random delay, until it is cut at some frame.  The two
+ * ends learn of the end independently, one of them perhaps never (then
+ * its silence limit has to tell).  A partition holds frames back and lets
+ * them through when it heals, as TCP does; attempts to connect time out
+ * meanwhile.  Of two crossing attempts one connection comes out; an end
+ * that has lost its connection and dials again makes the other end give
+ * up the old one first.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "sim.h"
+
+static struct node *
+other (struct sim *sim, const struct node *node)
+{
+  return &sim->nodes[1 - node->index];
+}
+
+static bool
+partitioned (const struct sim *sim)
+{
+  return sim->partition_until > sim->now_us;
+}
+
+/* --- delivery ----------------------------------------------------------- */
+
+static void deliver (struct sim *sim, const struct sim_event *event);
+
+static void
+push (struct sim *sim, struct pipe *pipe, int to, struct packet *packet,
+      uint64_t delay_us)
+{
+  struct pipe_end *end = &pipe->end[to];
+  uint64_t time = sim->now_us + delay_us;
+  struct sim_event event = { .run = deliver, .node = -1,
+                             .a = (uint32_t) to, .data = pipe };
+
+  if (end->muted || end->state == PIPE_DOWN)
+    return;
+  if (time < end->last_us)
+    time = end->last_us;
+  end->last_us = packet->ready_us = time;
+  if (end->tail != NULL)
+    end->tail->next = packet;
+  else
+    end->head = packet;
+  end->tail = packet;
+  if (packet->eof)
+    end->muted = true;
+  sim_at (sim, time, event);
+}
+
+static void
+drop_inbox (struct pipe_end *end)
+{
+  end->head = end->tail = NULL;
+}
+
+static void
+end_down (struct sim *sim, struct node *node, struct pipe *pipe)
+{
+  struct pipe_end *end = &pipe->end[node->index];
+
+  drop_inbox (end);
+  end->muted = true;
+  if (end->state == PIPE_UP) {
+    end->state = PIPE_CLOSING;
+    node_link_lost (sim, node);
+  }
+  else if (end->state == PIPE_WAIT) {
+    end->state = PIPE_DOWN;
+    node->pipe = NULL;
+  }
+}
+
+/* Takes the next frame out of a direction: hands it to the process. */
+static void
+deliver (struct sim *sim, const struct sim_event *event)
+{
+  struct pipe *pipe = event->data;
+  struct node *node = &sim->nodes[event->a];
+  struct pipe_end *end = &pipe->end[event->a];
+  struct packet *packet = end->head;
+
+  if (packet == NULL || packet->ready_us > sim->now_us
+      || end->state == PIPE_DOWN || end->state == PIPE_CLOSING)
+    return;
+  if (partitioned (sim)) {
+    sim_at (sim, sim->partition_until + sim_below (sim, 5 * SIM_MS), *event);
+    return;
+  }
+  if (node->pause_until > sim->now_us) {
+    sim_at (sim, node->pause_until + sim_below (sim, 200), *event);
+    return;
+  }
+  if (end->state == PIPE_WAIT) {
+    sim_after (sim, 50 + sim_below (sim, 2000), *event);
+    return;
+  }
+  end->head = packet->next;
+  if (end->head == NULL)
+    end->tail = NULL;
+  packet->next = NULL;
+  if (packet->eof)
+    end_down (sim, node, pipe);
+  else
+    node_frame (sim, node, packet);
+}
+
+void
+link_put (struct sim *sim, struct node *node, uint32_t link,
+          struct packet *packet)
+{
+  struct pipe *pipe = node->pipe;
+
+  if (pipe == NULL || pipe->id != link
+      || pipe->end[node->index].state != PIPE_UP)
+    return;
+  push (sim, pipe, 1 - node->index, packet, sim_delay (sim, 120));
+}
+
+/* --- the end of a connection -------------------------------------------- */
+
+/* What is on its way to END is lost from a random frame on. */
+static void
+truncate_inbox (struct sim *sim, struct pipe_end *end)
+{
+  struct packet *packet;
+  uint32_t count = 0, keep;
+
+  for (packet = end->head; packet != NULL; packet = packet->next)
+    count++;
+  keep = (uint32_t) sim_below (sim, count + 1);
+  if (keep == 0) {
+    drop_inbox (end);
+    return;
+  }
+  for (packet = end->head; --keep > 0; packet = packet->next)
+    continue;
+  packet->next = NULL;
+  end->tail = packet;
+}
+
+static void
+send_eof (struct sim *sim, struct pipe *pipe, int to, uint64_t delay_us)
+{
+  struct packet *packet = sim_alloc (sim, sizeof *packet);
+
+  packet->eof = true;
+  push (sim, pipe, to, packet, delay_us);
+}
+
+/* NODE's side closes, or its process has died.  SILENT: the other side
+ * hears nothing of it.
+ */
+void
+link_close (struct sim *sim, struct node *node, bool silent)
+{
+  struct pipe *pipe = node->pipe;
+  struct pipe_end *far;
+
+  if (pipe == NULL)
+    return;
+  far = &pipe->end[1 - node->index];
+  if (!far->muted) {
+    if (silent || sim_chance (sim, 2))
+      truncate_inbox (sim, far);
+    if (silent)
+      far->muted = true;
+    else
+      send_eof (sim, pipe, 1 - node->index, sim_delay (sim, 200));
+  }
+  if (node->alive)
+    end_down (sim, node, pipe);
+  else {
+    pipe->end[node->index].state = PIPE_DOWN;
+    drop_inbox (&pipe->end[node->index]);
+    node->pipe = NULL;
+  }
+}
+
+/* The network breaks the connection; either end may be slow to see it. */
+void
+link_cut (struct sim *sim)
+{
+  struct pipe *pipe = sim->nodes[0].pipe;
+  int n;
+
+  if (pipe == NULL)
+    pipe = sim->nodes[1].pipe;
+  if (pipe == NULL)
+    return;
+  sim_trace (sim, "fault: link %u cut", pipe->id);
+  for (n = 0; n < SIM_NODES; n++) {
+    if (pipe->end[n].muted)
+      continue;
+    truncate_inbox (sim, &pipe->end[n]);
+    if (sim->model->partition && sim_chance (sim, 5))
+      pipe->end[n].muted = true;
+    else
+      send_eof (sim, pipe, n,
+                sim_delay (sim, sim_chance (sim, 4) ? 50000 : 300));
+  }
+}
+
+/* The node has finished with the store: the connection is forgotten. */
+void
+link_drained (struct sim *sim, struct node *node)
+{
+  struct pipe *pipe = node->pipe;
+
+  (void) sim;
+  assert (pipe != NULL && pipe->end[node->index].state == PIPE_CLOSING);
+  pipe->end[node->index].state = PIPE_DOWN;
+  node->pipe = NULL;
+}
+
+/* --- making a connection ------------------------------------------------ */
+
+static void
+come_up (struct sim *sim, const struct sim_event *event)
+{
+  struct node *node = &sim->nodes[event->node];
+  struct pipe *pipe = event->data;
+
+  if (node->pipe != pipe || pipe->end[node->index].state != PIPE_WAIT)
+    return;
+  pipe->end[node->index].state = PIPE_UP;
+  node->dialing = false;
+  node_link_up (sim, node, pipe->id);
+}
+
+static void
+establish (struct sim *sim, uint64_t longest_us)
+{
+  struct pipe *pipe = sim_alloc (sim, sizeof *pipe);
+  uint64_t delay;
+  int n;
+
+  pipe->id = ++sim->pipes;
+  for (n = 0; n < SIM_NODES; n++) {
+    struct sim_event event = node_event (&sim->nodes[n], come_up);
+
+    event.data = pipe;
+    sim->nodes[n].pipe = pipe;
+    pipe->end[n].state = PIPE_WAIT;
+    delay = sim_delay (sim, 200);
+    sim_after (sim, delay < longest_us ? delay : longest_us, event);
+  }
+}
+
+static void
+dial_failed (struct sim *sim, struct node *node)
+{
+  struct core_event event = { .type = EV_CONNECT_FAILED };
+
+  node->dialing = false;
+  node_step (sim, node, &event);
+}
+
+static void
+dial_arrives (struct sim *sim, const struct sim_event *event)
+{
+  struct node *node = &sim->nodes[event->node];
+  struct node *peer = other (sim, node);
+  bool late = sim->now_us >= node->dial_deadline;
+
+  if (!node->dialing || node->dial_number != event->a)
+    return;
+  if (node->pipe != NULL
+      && node->pipe->end[node->index].state == PIPE_WAIT) {
+    if (!late) {
+      sim_after (sim, 1000, *event);    /* about to be up */
+      return;
+    }
+    link_close (sim, node, false);
+  }
+  if (late || node->pipe != NULL
+      || (!peer->alive && !partitioned (sim))) {
+    dial_failed (sim, node);
+    return;
+  }
+  if (partitioned (sim) || peer->pause_until > sim->now_us) {
+    sim_at (sim, node->dial_deadline, *event);
+    return;
+  }
+  if (peer->pipe != NULL) {
+    /* It has not seen yet that the old connection is dead. */
+    if (peer->pipe->end[peer->index].state != PIPE_CLOSING)
+      link_close (sim, peer, true);
+    sim_after (sim, 700, *event);
+    return;
+  }
+  establish (sim, (node->dial_deadline - sim->now_us) / 2);
+  sim_at (sim, node->dial_deadline, *event);
+}
+
+void
+link_dial (struct sim *sim, struct node *node, uint64_t timeout_ms)
+{
+  struct sim_event event = node_event (node, dial_arrives);
+  uint64_t delay = sim_delay (sim, 400);
+
+  if (node->dialing)
+    return;
+  node->dialing = true;
+  node->dial_deadline = sim->now_us + timeout_ms * SIM_MS;
+  event.a = ++node->dial_number;
+  if (delay > timeout_ms * SIM_MS)
+    delay = timeout_ms * SIM_MS;
+  sim_after (sim, delay, event);
+}

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sim-load.c: what the clients read and write, and what they were told.
+ * Requests gather around a few places, at any sector, so that they
+ * overlap each other, blocks, chunks and regions.  Every write writes a
+ * tag of its own.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "sim.h"
+
+enum { READ_SECTORS = 128 };
+
+static void think (struct sim *sim, const struct sim_event *event);
+
+/* --- one request -------------------------------------------------------- */
+
+static void
+choose_range (struct sim *sim, struct op *op)
+{
+  uint64_t dice = sim_below (sim, 100);
+  uint32_t first, count;
+
+  if (dice < 75) {
+    first = sim->hot[sim_below (sim, 4)] + (uint32_t) sim_below (sim, 24);
+    count = 1 + (uint32_t) sim_below (sim, 16);
+  }
+  else if (dice < 93) {
+    first = (uint32_t) sim_below (sim, sim->sectors);
+    count = 1 + (uint32_t) sim_below (sim, 64);
+  }
+  else if (dice < 99) {
+    first = (uint32_t) sim_below (sim, sim->sectors);
+    count = 1 + (uint32_t) sim_below (sim, 700);
+  }
+  else {
+    first = (uint32_t) sim_below (sim, 1024);
+    count = 2000 + (uint32_t) sim_below (sim, 1000);
+  }
+  if (first >= sim->sectors)
+    first = sim->sectors - 1;
+  if (count > sim->sectors - first)
+    count = sim->sectors - first;
+  op->first = first;
+  op->count = count;
+}
+
+static enum op_kind
+choose_kind (struct sim *sim)
+{
+  uint64_t dice = sim_below (sim, 100);
+
+  if (dice < 38)
+    return OP_READ;
+  if (dice < 85)
+    return OP_WRITE;
+  if (dice < 92)
+    return OP_ZERO;
+  return dice < 97 ? OP_TRIM : OP_FLUSH;
+}
+
+static uint32_t
+new_op (struct sim *sim, const struct client *client)
+{
+  uint32_t number = sim->op_count++, i, tag = number + 1;
+  struct op *op = &sim->ops[number];
+  int n;
+
+  assert (number < SIM_OPS);
+  if (sim->phase == PHASE_READ) {
+    op->kind = OP_READ;
+    op->first = sim->read_next;
+    op->count = sim->sectors - op->first;
+    if (op->count > READ_SECTORS)
+      op->count = READ_SECTORS;
+    sim->read_next += op->count;
+  }
+  else {
+    op->kind = choose_kind (sim);
+    choose_range (sim, op);
+    if (op->kind == OP_FLUSH)
+      op->first = op->count = 0;
+  }
+  op->client = client->index;
+  op->client_life = client->life;
+  op->invoked = ++sim->order;
+  if (op->kind == OP_READ || op->kind == OP_FLUSH)
+    return number;
+  op->values = sim_alloc (sim, op->count * sizeof *op->values);
+  if (op->kind != OP_WRITE)
+    tag |= TAG_ZERO;
+  for (i = 0; i < op->count; i++)
+    op->values[i] = tag;
+  for (n = 0; n < SIM_NODES; n++)
+    op->durable[n] = sim_alloc (sim, (op->count + 63) / 64 * 8);
+  return number;
+}
+
+void
+load_answered (struct sim *sim, struct client *client, uint32_t number,
+               int error, uint32_t *tags)
+{
+  struct op *op = &sim->ops[number];
+  uint32_t i;
+
+  assert (op->answered == 0);
+  sim_trace (sim, "client %d: op %u answered, error %d", client->index,
+             number + 1, error);
+  op->answered = ++sim->order;
+  op->error = error;
+  if (error != 0
+      && !(sim->store_fault && (error == EIO || error == ENOSPC)))
+    sim_fail (sim, "client %d sees error %d for op %u", client->index,
+              error, number + 1);
+  if (op->kind == OP_READ && error == 0) {
+    assert (tags != NULL);
+    op->values = tags;
+  }
+  for (i = 0; i < SIM_OUTSTANDING; i++)
+    if (client->ops[i] == number) {
+      client->ops[i] = NO_OP;
+      client->op_count--;
+    }
+}
+
+void
+load_dropped (struct client *client)
+{
+  uint32_t i;
+
+  for (i = 0; i < SIM_OUTSTANDING; i++)
+    client->ops[i] = NO_OP;
+  client->op_count = 0;
+}
+
+bool
+load_idle (const struct sim *sim)
+{
+  int i;
+
+  for (i = 0; i < sim->client_count; i++)
+    if (!sim->clients[i].alive || sim->clients[i].op_count > 0)
+      return false;
+  return true;
+}
+
+/* --- when --------------------------------------------------------------- */
+
+/* Requests that may have been issued by now: they are spread over the
+ * faults, so that each strikes a pair that works.
+ */
+static uint32_t
+quota (const struct sim *sim)
+{
+  return sim->op_limit * (sim->fault_next + 1) / (sim->fault_count + 1);
+}
+
+static bool
+may_issue (const struct sim *sim, const struct client *client)
+{
+  if (!client->alive || client->op_count >= client->depth)
+    return false;
+  if (!client->proxied && !client->live)
+    return false;
+  if (sim->phase == PHASE_READ)
+    return sim->read_next < sim->sectors;
+  return sim->phase == PHASE_RUN && sim->op_count < quota (sim)
+         && sim->now_us >= sim->idle_until;
+}
+
+static void
+plain_begin (struct sim *sim, struct client *client, uint32_t slot)
+{
+  sim->ops[client->ops[slot]].sends++;
+  nbd_request (sim, client->nbd[0], client->ops[slot]);
+}
+
+static void
+think (struct sim *sim, const struct sim_event *event)
+{
+  struct client *client = &sim->clients[event->a];
+  uint64_t typical_us = sim->phase == PHASE_READ ? 500 : sim->think_us;
+  uint32_t slot;
+
+  if (!may_issue (sim, client))
+    typical_us += 3 * SIM_MS;
+  else {
+    for (slot = 0; client->ops[slot] != NO_OP; slot++)
+      continue;
+    client->ops[slot] = new_op (sim, client);
+    client->op_count++;
+    sim_trace (sim, "client %d: op %u kind %d sectors %u+%u",
+               client->index, client->ops[slot] + 1,
+               (int) sim->ops[client->ops[slot]].kind,
+               sim->ops[client->ops[slot]].first,
+               sim->ops[client->ops[slot]].count);
+    if (client->proxied)
+      proxy_begin (sim, client, slot);
+    else
+      plain_begin (sim, client, slot);
+  }
+  sim_after (sim, sim_delay (sim, typical_us), *event);
+}
+
+/* --- clients of either kind --------------------------------------------- */
+
+void
+load_init (struct sim *sim)
+{
+  const struct model *model = sim->model;
+  uint32_t proxied, plain, i;
+
+  proxied = model->proxied_min
+            + (uint32_t) sim_below (sim, model->proxied_max
+                                         - model->proxied_min + 1);
+  plain = model->plain_min
+          + (uint32_t) sim_below (sim, model->plain_max
+                                       - model->plain_min + 1);
+  assert (proxied + plain <= SIM_CLIENTS);
+  sim->client_count = (int) (proxied + plain);
+  for (i = 0; i < proxied + plain; i++) {
+    struct client *client = &sim->clients[i];
+
+    client->index = (int) i;
+    client->proxied = i < proxied;
+    client->depth = 1 + (uint32_t) sim_below (sim, 10);
+    load_start (sim, client, true);
+    sim_after (sim, sim_below (sim, 20 * SIM_MS),
+               (struct sim_event) { .run = think, .node = -1, .a = i });
+  }
+}
+
+void
+load_start (struct sim *sim, struct client *client, bool amnesia)
+{
+  if (client->alive)
+    return;
+  sim_trace (sim, "client %d: starts%s", client->index,
+             amnesia ? " without memory" : "");
+  client->alive = true;
+  client->life++;
+  client->live = false;
+  load_dropped (client);
+  if (client->proxied)
+    proxy_start (sim, client, amnesia);
+  else
+    plain_start (sim, client);
+}
+
+void
+load_crash (struct sim *sim, struct client *client)
+{
+  if (!client->alive)
+    return;
+  sim_trace (sim, "client %d: is killed", client->index);
+  if (client->proxied)
+    proxy_crash (sim, client);
+  else
+    plain_crash (sim, client);
+  load_dropped (client);
+  client->alive = false;
+}
+
+void
+load_message (struct sim *sim, struct nbd *nbd, struct message *message)
+{
+  if (sim->clients[nbd->client].proxied)
+    proxy_message (sim, nbd, message);
+  else
+    plain_message (sim, nbd, message);
+}
+
+void
+load_refused (struct sim *sim, struct nbd *nbd)
+{
+  if (sim->clients[nbd->client].proxied)
+    proxy_refused (sim, nbd);
+  else
+    plain_refused (sim, nbd);
+}

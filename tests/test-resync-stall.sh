@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Clients go on writing and reading while 512 MiB are resynced; no request
+# fails, and none waits for the resync to end.
+. "$(dirname "$0")/functions.sh"
+. tests/volume-functions.sh
+. tests/writer-functions.sh
+
+SIZE=640M
+start_nodes
+choose_primary a
+start_proxy
+nbdsh "$proxy_uri" 'h.pwrite(b"x" * 4096, 0)'
+kill_node b
+nbdsh "$proxy_uri" "
+for n in range(32):
+    h.pwrite(os.urandom(1 << 20) * 16, (96 << 20) + (n << 24))
+"
+start_writer area=$((64 << 20))
+[ "$(node_status a .dirty_bytes)" -ge $((512 << 20)) ] || fail 'not dirty'
+
+start_node b
+wait_for 10 '[ "$(node_status a .resync.active)" = true ]'
+begun=$(now_ms)
+before=$(written)
+wait_insync 60
+took=$(($(now_ms) - begun))
+during=$(($(written) - before))
+stop_writer
+echo "the resync took $took ms, meanwhile $during requests were answered"
+[ "$during" -ge 20 ] || fail 'clients waited for the resync'
+verify_both

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# writer-functions.sh: the verifying writer (tool-writer.c) and what tests
+# of lost nodes need around it.  Sourced after functions.sh.
+
+writer_state=$dir/writer.state
+writer=
+
+# start_writer [URI] [NAME=VALUE...]: in the background, on $proxy_uri
+# unless told; it goes on until stop_writer.
+start_writer ()
+{
+  local uri=$proxy_uri
+  case ${1:-} in *://*) uri=$1; shift ;; esac
+  "$BUILD/tests/tool-writer" run "$uri" "$writer_state" \
+    patience=$((40 * patience)) "$@" > "$dir/writer.log" 2>&1 &
+  writer=$!
+  tracked+=("$writer")
+  wait_for 20 "[ \$(written) -gt 0 ] || ! is_alive $writer"
+  check_writer
+}
+
+# How many requests the writers on this state file have been answered.
+written ()
+{
+  "$BUILD/tests/tool-writer" count "$writer_state"
+}
+
+# The writer must be alive: it ends by itself only by an error.
+check_writer ()
+{
+  is_alive "$writer" || fail "the writer ended: $(tail -n 3 "$dir/writer.log")"
+}
+
+# wait_written N [SECONDS]: until N more requests are answered.
+wait_written ()
+{
+  local goal=$(($(written) + $1))
+  wait_for "${2:-30}" "[ \$(written) -ge $goal ] || ! is_alive $writer"
+  check_writer
+}
+
+# The writer stops, drains, and verifies all it ever wrote.
+stop_writer ()
+{
+  check_writer
+  kill -TERM "$writer"
+  wait_for 60 "! is_alive $writer" || fail 'the writer does not end'
+  wait "$writer" || fail "the writer: $(tail -n 6 "$dir/writer.log")"
+  writer=
+  tail -n 1 "$dir/writer.log"
+}
+
+# verify URI-OR-FILE: it holds all that was ever answered.
+verify ()
+{
+  "$BUILD/tests/tool-writer" verify "$1" "$writer_state" ||
+    fail "$1 does not hold what was written"
+}
+
+# Both data files hold all that was answered, and are the same.
+verify_both ()
+{
+  identical
+  verify "$dir/a.img"
+  verify "$dir/b.img"
+}
+
+# Two new nodes and a proxy.  PARAMETERs are for both nodes.
+start_pair ()
+{
+  start_node a "$@"
+  start_node b "$@"
+  start_proxy state="$dir/proxy.state"
+}
+
+# Which of a and b serves now; fails when none does.
+primary ()
+{
+  local name
+  for name in a b; do
+    case $(node_state "$name" 2> /dev/null) in
+      primary | solo) echo "$name"; return ;;
+    esac
+  done
+  return 1
+}
+
+# wait_primary: until one serves; its name is in $first, the other's in
+# $second.
+wait_primary ()
+{
+  wait_for 20 'primary' || fail 'nobody serves'
+  first=$(primary)
+  second=$(peer_of "$first")
+}
+
+# A moment of 1 to N ms, so that rounds differ: not to wait for anything.
+moment ()
+{
+  local ms=$((1 + RANDOM % $1))
+  sleep "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
+}
+
+# make_stale PARAMETER...: a pair that begins with these parameters and of
+# which b is dead and lacks most of 48 MiB; a serves a light load.
+make_stale ()
+{
+  start_pair "$@"
+  start_writer count=200
+  wait_for 30 "! is_alive $writer"
+  wait_insync
+  wait_primary
+  if [ "$first" = b ]; then
+    kill_node b
+    wait_written_once
+    start_node b "$@"
+    wait_insync
+    [ "$(primary)" = a ] || fail 'a is not primary'
+  fi
+  kill_node b
+  start_writer zeros=0
+  wait_written 3000
+  stop_writer
+  start_writer connections=1 depth=4 max=8192
+}
+
+# One request, so that a session moves to the node that lives.
+wait_written_once ()
+{
+  "$BUILD/tests/tool-writer" run "$proxy_uri" "$writer_state" count=1 \
+    > "$dir/writer.log" 2>&1 || fail "$(tail -n 3 "$dir/writer.log")"
+}
+
+# Until NAME has sent a part of what the peer lacks, but not all.
+wait_resyncing ()
+{
+  wait_for 30 "[ \"\$(node_status $1 '.resync.done_bytes > 1000000 and
+                                      .resync.done_bytes * 3
+                                      < .resync.total_bytes * 2')\" = true ]" ||
+    fail "$1 does not resync: $(node_status "$1" '.state, .resync')"
+}
