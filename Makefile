@@ -88,9 +88,12 @@ SIM_SRC := $(sort $(wildcard tests/sim*.c))
 TOOL_SRC := $(sort $(wildcard tests/tool-*.c))
 MAN_SRC := $(sort $(wildcard docs/*.pod))
 
+# Preloaded by tests of SAN=thread.
+TSAN_FIRST_SRC := tests/tsan-first.c
+
 LIBRARY := $(PURE) $(SHELLS) $(PROXY)
 SOURCES := $(LIBRARY) $(DUET) $(DUETPROXY) $(DUETCTL) \
-  $(UNIT_SRC) $(SIM_SRC) $(TOOL_SRC)
+  $(UNIT_SRC) $(SIM_SRC) $(TOOL_SRC) $(TSAN_FIRST_SRC)
 
 # --------------------------------------------------------------- flags
 
@@ -152,6 +155,7 @@ PLUGINS := $(BUILD)/nbdkit-duet-plugin.so $(BUILD)/nbdkit-duetproxy-plugin.so
 UNIT := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/%)
 SIM := $(if $(SIM_SRC),$(BUILD)/sim)
 TOOLS := $(TOOL_SRC:tests/%.c=$(BUILD)/tests/%)
+TSAN_FIRST := $(if $(filter thread,$(SAN)),$(BUILD)/tsan-first.so)
 MAN := $(MAN_SRC:docs/%.pod=$(BUILD)/man/%.1)
 E2E := $(sort $(wildcard tests/test-*.sh))
 
@@ -159,7 +163,7 @@ E2E := $(sort $(wildcard tests/test-*.sh))
 all: $(PLUGINS) $(BUILD)/duetctl $(BUILD)/nbdkit $(MAN)
 
 .PHONY: tests
-tests: $(UNIT) $(SIM) $(TOOLS)
+tests: $(UNIT) $(SIM) $(TOOLS) $(TSAN_FIRST)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -212,6 +216,10 @@ $(TOOLS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libduet.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_NBD) $(LIBS_CORE)
+
+$(BUILD)/tsan-first.so: $(call obj,$(TSAN_FIRST_SRC))
+	$(call say,LD)
+	$(Q)$(CC) -shared -Wl,-z,initfirst $(LDFLAGS_ALL) -o $@ $^
 
 $(BUILD)/man/%.1: docs/%.pod
 	@mkdir -p $(@D)

@@ -42,7 +42,10 @@ proxy_uri="nbd+unix:///?socket=$dir/proxy.sock"
 preload=()
 case $SAN in
   address) preload=("LD_PRELOAD=$("${CC:-gcc}" -print-file-name=libasan.so)") ;;
-  thread) preload=("LD_PRELOAD=$("${CC:-gcc}" -print-file-name=libtsan.so)") ;;
+  thread)
+    preload=("LD_PRELOAD=$("${CC:-gcc}" -print-file-name=libtsan.so)")
+    preload[0]+=" $BUILD/tsan-first.so"
+    ;;
 esac
 export ASAN_OPTIONS=exitcode=66:print_legend=0
 export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0

@@ -10,7 +10,7 @@ SIZE=640M
 start_nodes
 choose_primary a
 start_proxy
-nbdsh "$proxy_uri" 'h.pwrite(b"x" * 4096, 0)'
+nbdsh "$proxy_uri" 'h.pwrite(b"x" * 4096, 80 << 20)'
 kill_node b
 nbdsh "$proxy_uri" "
 for n in range(32):

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Each bad or missing parameter of either plugin is a clear error and exit
+# status 1; help and --dump-plugin tell what there is.
+. "$(dirname "$0")/functions.sh"
+
+# refuses MESSAGE ARG...: nbdkit with ARGs ends with status 1 and says
+# MESSAGE (a pattern).
+refuses ()
+{
+  local message=$1 status=0
+  shift
+  timeout 20 env "${preload[@]}" "$NBDKIT" -f -U "$dir/x.sock" "$@" \
+    < /dev/null > "$dir/out" 2>&1 || status=$?
+  [ "$status" = 1 ] || fail "$*: status $status: $(cat "$dir/out")"
+  grep -qE -- "$message" "$dir/out" ||
+    fail "$*: said: $(cat "$dir/out"), not: $message"
+  [ ! -e "$dir/x.img" ] || fail "$*: made the data file"
+}
+
+# A node with all it needs, and one more parameter.
+node ()
+{
+  refuses "$1" "$DUET" file="$dir/x.img" listen=127.0.0.1:1 \
+    peer=127.0.0.1:2 "${@:2}"
+}
+
+refuses 'you must give file=' "$DUET" listen=127.0.0.1:1 peer=127.0.0.1:2
+refuses 'you must give listen=' "$DUET" file="$dir/x.img" peer=127.0.0.1:2
+refuses 'you must give peer=' "$DUET" "$dir/x.img" listen=127.0.0.1:1
+node "unknown parameter 'colour'" colour=blue
+node 'size' size=large
+node 'size=0: must be above 0' size=0
+node 'size' size=-5
+for bad in 0 1000 3M 128K 2G many; do
+  node 'region' region=$bad
+done
+for bad in 127.0.0.1 127.0.0.1:0 127.0.0.1:65536 127.0.0.1:http:x :; do
+  node "listen=$bad: " listen="$bad"
+  node "peer=$bad: " peer="$bad"
+done
+node 'takeover=me: must be proxy, any or manual' takeover=me
+for bad in 0 x 60001; do
+  node 'beat' beat=$bad
+done
+for bad in 0 x 600001; do
+  node 'dead' dead=$bad
+done
+node 'dead=300 must be at least twice beat=200' beat=200 dead=300
+node 'resync-rate' resync-rate=slow
+node 'resync-rate=0: must be above 0' resync-rate=0
+
+refuses 'node= is missing' "$DUETPROXY"
+refuses 'node=http://x/: ' "$DUETPROXY" node=http://x/
+for bad in 0 17 x; do
+  refuses 'connections' "$DUETPROXY" node=nbd://x connections=$bad
+done
+for bad in 9 3600001 x; do
+  refuses 'timeout' "$DUETPROXY" node=nbd://x timeout=$bad
+done
+refuses 'give-up' "$DUETPROXY" node=nbd://x give-up=x
+refuses "unknown parameter 'file'" "$DUETPROXY" node=nbd://x file=y
+
+# Each parameter is in the help.
+help ()
+{
+  env "${preload[@]}" "$NBDKIT" "$@"
+}
+help "$DUET" --help > "$dir/help"
+for name in file listen peer size meta control takeover region beat dead \
+            resync-rate; do
+  grep -q "$name.*=" "$dir/help" || fail "$name= is not in the help"
+done
+help "$DUETPROXY" --help > "$dir/help"
+for name in node connections state timeout give-up; do
+  grep -q "^$name=" "$dir/help" || fail "$name= is not in the help"
+done
+
+help --dump-plugin "$DUET" > "$dir/dump"
+for line in name=duet duet_default_size=$((256 << 30)) \
+            duet_default_beat_ms=200 duet_default_dead_ms=1000 \
+            duet_takeover=proxy,any,manual; do
+  grep -qx "$line" "$dir/dump" || fail "--dump-plugin does not say $line"
+done
+grep -qx 'max_thread_model=parallel' "$dir/dump" || fail 'not parallel'
+help --dump-plugin "$DUETPROXY" > "$dir/dump"
+grep -qx 'name=duetproxy' "$dir/dump" || fail 'not the proxy'
