@@ -99,6 +99,8 @@ enum core_event_type {
   EV_CHUNK_FREE,        /* slot = chunk: all its WRITE frames (if it had
                            any) have left the queue; the buffer may be
                            used again */
+  EV_HANGUP,            /* slot = connection: its client has gone while
+                           something waits: end that, then EV_CLOSE */
   EV_STOP,              /* the process ends: finish what waits */
 };
 

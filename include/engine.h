@@ -32,10 +32,10 @@ struct engine_config {
   struct core_config core;      /* boot is filled in */
   /* A line for the log. */
   void (*log) (const char *line);
-  /* True when the server is shutting down; called by a thread whose
-   * client request has waited long.  NULL: never.
+  /* True when the client of the calling thread has hung up, or the server
+   * is shutting down; called when a request has waited long.  NULL: never.
    */
-  bool (*stopping) (void);
+  bool (*gone) (void);
 };
 
 /* Opens store, link and control socket; no threads yet.  NULL with a

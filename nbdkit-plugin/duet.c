@@ -72,8 +72,10 @@ set_size (const char *key, const char *value, uint64_t *size)
 {
   int64_t parsed = nbdkit_parse_size (value);
 
-  if (parsed == -1)
+  if (parsed == -1) {
+    nbdkit_error ("%s=%s: not a size", key, value);
     return -1;
+  }
   if (parsed == 0) {
     nbdkit_error ("%s=%s: must be above 0", key, value);
     return -1;
@@ -87,8 +89,10 @@ set_region (const char *value)
 {
   int64_t parsed = nbdkit_parse_size (value);
 
-  if (parsed == -1)
+  if (parsed == -1) {
+    nbdkit_error ("region=%s: not a size", value);
     return -1;
+  }
   if (parsed > UINT32_MAX || !meta_is_region_size ((uint32_t) parsed)) {
     nbdkit_error ("region=%s: must be a power of two from 256K to 1G",
                   value);
@@ -217,14 +221,15 @@ log_line (const char *line)
   nbdkit_debug ("%s", line);
 }
 
+/* nbdkit_nanosleep fails when this connection or the server ends. */
 static bool
-server_stopping (void)
+client_gone (void)
 {
   int saved = errno;
-  bool stopping = nbdkit_nanosleep (0, 1) == -1;
+  bool gone = nbdkit_nanosleep (0, 1) == -1;
 
   errno = saved;
-  return stopping;
+  return gone;
 }
 
 static int
@@ -245,7 +250,7 @@ duet_get_ready (void)
   char error[MESSAGE];
 
   config.log = log_line;
-  config.stopping = server_stopping;
+  config.gone = client_gone;
   engine = engine_new (&config, error, sizeof error);
   if (engine == NULL) {
     nbdkit_error ("%s", error);

@@ -56,6 +56,7 @@ struct conn {
     CONN_SHUTDOWN,
   } fault;
   bool abandoned; /* nothing that still comes counts */
+  bool polite;    /* idle at the end: say goodbye */
   bool closing;   /* some thread closes nbd */
   bool closed;    /* nbd is gone: buffers are free */
   TAILQ_ENTRY (conn) all;

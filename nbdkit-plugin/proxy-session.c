@@ -75,6 +75,8 @@ session_reap_locked (struct proxy *proxy, struct conn *conn)
     return;
   conn->closing = true;
   pthread_mutex_unlock (&proxy->mutex);
+  if (conn->polite)
+    nbd_aio_disconnect (conn->nbd, 0);
   nbd_close (conn->nbd);
   pthread_mutex_lock (&proxy->mutex);
   conn->closed = true;
@@ -102,8 +104,10 @@ static void
 abandon_conn_locked (struct proxy *proxy, struct conn *conn)
 {
   conn->abandoned = true;
+  conn->polite = proxy->stopping && conn->busy == 0 && conn->load == 0;
   epoll_ctl (proxy->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
-  shutdown (conn->fd, SHUT_RDWR);
+  if (!conn->polite)
+    shutdown (conn->fd, SHUT_RDWR);
   proxy_kick (conn->kick);
   wake_conn_locked (conn);
 }

@@ -296,7 +296,7 @@ upstream_facts (struct opening *opening, struct upstream_facts *facts)
 void
 upstream_drop (struct opening *opening)
 {
-  if (opening->stage == UPSTREAM_GREETED)
+  if (opening->nbd != NULL && nbd_aio_is_negotiating (opening->nbd) == 1)
     nbd_aio_opt_abort (opening->nbd);
   if (opening->stage == UPSTREAM_READY)
     nbd_aio_disconnect (opening->nbd, 0);

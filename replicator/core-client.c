@@ -667,6 +667,24 @@ on_close (struct core *core, uint32_t slot)
   core->conns_used--;
 }
 
+void
+on_hangup (struct core *core, uint32_t slot)
+{
+  uint32_t i;
+
+  assert (slot < CORE_CONNS_MAX);
+  if (core->conns[slot].state == CONN_FREE)
+    return;
+  if (core->conns[slot].state == CONN_OPENING) {
+    answer_open (core, slot, ANSWER (OPEN_NO, "the client hung up"));
+    return;
+  }
+  end_conn (core, slot);
+  for (i = 0; i < CORE_REQUESTS_MAX && core->requests_used > 0; i++)
+    if (core->requests[i].state != R_FREE && core->requests[i].conn == slot)
+      abort_request (core, i, ESHUTDOWN);
+}
+
 /* ------------------------------------------------------- what follows */
 
 static void

@@ -296,6 +296,7 @@ void link_ask_switch (struct core *core, const struct conn *conn);
 void client_init (struct core *core);
 void on_open (struct core *core, const struct core_event *event);
 void on_close (struct core *core, uint32_t slot);
+void on_hangup (struct core *core, uint32_t slot);
 void on_request (struct core *core, const struct core_event *event);
 void on_local_done (struct core *core, const struct core_event *event);
 void client_advance (struct core *core);

@@ -560,6 +560,7 @@ dispatch (struct core *core, const struct core_event *event)
   case EV_STORE_SYNCED: on_store_synced (core, event); break;
   case EV_CHUNK_DONE: on_chunk_done (core, event); break;
   case EV_CHUNK_FREE: on_chunk_free (core, event->slot); break;
+  case EV_HANGUP: on_hangup (core, event->slot); break;
   case EV_STOP: on_stop (core); break;
   }
 }

@@ -22,25 +22,19 @@ now_us (void)
 }
 
 static bool
-server_stops (struct engine *engine)
+client_gone (struct engine *engine)
 {
-  return engine->config.stopping != NULL && engine->config.stopping ();
+  return engine->config.gone != NULL && engine->config.gone ();
 }
 
-static void
-stop_core (struct engine *engine)
-{
-  struct core_event stop = { .type = EV_STOP };
-
-  engine_step (engine, &stop);
-}
-
-/* Wait for WAKE; now and then look whether the server wants to end, which
- * it cannot while its requests wait.
+/* Wait for WAKE on behalf of the connection SLOT; now and then look
+ * whether its client has hung up or the server wants to end, neither of
+ * which can go on while a request waits.
  */
 static void
-wait_for_wake (struct engine *engine, sem_t *wake)
+wait_for_wake (struct engine *engine, sem_t *wake, uint32_t slot)
 {
+  struct core_event hangup = { .type = EV_HANGUP, .slot = slot };
   struct timespec until;
 
   for (;;) {
@@ -50,8 +44,8 @@ wait_for_wake (struct engine *engine, sem_t *wake)
     until.tv_nsec %= 1000000000;
     if (sem_timedwait (wake, &until) == 0)
       return;
-    if (errno == ETIMEDOUT && server_stops (engine)) {
-      stop_core (engine);
+    if (errno == ETIMEDOUT && client_gone (engine)) {
+      engine_step (engine, &hangup);
       return;
     }
   }
@@ -128,7 +122,7 @@ engine_open (struct engine *engine, const char *name, char *error,
   engine_step_locked (engine, &event);
   while (!conn->done) {
     engine_unlock_and_send (engine);
-    wait_for_wake (engine, &conn->wake);
+    wait_for_wake (engine, &conn->wake, conn->slot);
     pthread_mutex_lock (&engine->lock);
   }
   why = conn->error;
@@ -228,7 +222,7 @@ count_request (struct engine *engine, const struct core_event *event,
 /* Until the core has answered; LOCK is held before and after. */
 static void
 serve_locked (struct engine *engine, struct engine_request *request,
-              uint32_t slot)
+              uint32_t slot, uint32_t conn)
 {
   struct core_event done;
 
@@ -243,7 +237,7 @@ serve_locked (struct engine *engine, struct engine_request *request,
       continue;
     }
     engine_unlock_and_send (engine);
-    wait_for_wake (engine, &request->wake);
+    wait_for_wake (engine, &request->wake, conn);
     pthread_mutex_lock (&engine->lock);
   }
 }
@@ -272,12 +266,12 @@ carry_out (struct engine_conn *conn, struct core_event *event, void *buffer)
   request->buffer = buffer;
   request->done = request->local_go = false;
   engine_step_locked (engine, event);
-  serve_locked (engine, request, slot);
+  serve_locked (engine, request, slot, conn->slot);
   error = request->error;
   /* The buffer is the client's again only when no frame refers to it. */
   while (atomic_load (&request->frames_out) > 0) {
     engine_unlock_and_send (engine);
-    wait_for_wake (engine, &request->wake);
+    wait_for_wake (engine, &request->wake, conn->slot);
     pthread_mutex_lock (&engine->lock);
   }
   count_request (engine, &request->event, began_us, error);

@@ -4,6 +4,7 @@
 # Sourced after functions.sh.  A server is nbdkit's file plugin on
 # $dir/disk, which all servers share, so whichever serves holds the data;
 # or nbdkit's eval plugin, which does what a test tells it by files.
+# Stand-ins run without a sanitizer: nothing of ours is in them.
 
 server_uri ()
 {
@@ -13,7 +14,7 @@ server_uri ()
 # start_server NAME [ARG...]: the file plugin, unless ARGs say otherwise.
 start_server ()
 {
-  local name=$1
+  local name=$1 preload=()
   shift
   [ -e "$dir/disk" ] || truncate -s "$SIZE" "$dir/disk"
   [ $# -gt 0 ] || set -- file "$dir/disk"
@@ -30,7 +31,7 @@ start_server ()
 #   describes itself with the text in $dir/NAME.description.
 start_actor ()
 {
-  local name=$1 head
+  local name=$1 head preload=()
   [ -e "$dir/disk" ] || truncate -s "$SIZE" "$dir/disk"
   : >> "$dir/$name.asked"
   rm -f "$dir/$name.sock"

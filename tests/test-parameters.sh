@@ -29,11 +29,11 @@ refuses 'you must give file=' "$DUET" listen=127.0.0.1:1 peer=127.0.0.1:2
 refuses 'you must give listen=' "$DUET" file="$dir/x.img" peer=127.0.0.1:2
 refuses 'you must give peer=' "$DUET" "$dir/x.img" listen=127.0.0.1:1
 node "unknown parameter 'colour'" colour=blue
-node 'size' size=large
+node 'size=large: not a size' size=large
 node 'size=0: must be above 0' size=0
-node 'size' size=-5
+node 'size=-5: not a size' size=-5
 for bad in 0 1000 3M 128K 2G many; do
-  node 'region' region=$bad
+  node "region=$bad: " region=$bad
 done
 for bad in 127.0.0.1 127.0.0.1:0 127.0.0.1:65536 127.0.0.1:http:x :; do
   node "listen=$bad: " listen="$bad"
@@ -47,7 +47,7 @@ for bad in 0 x 600001; do
   node 'dead' dead=$bad
 done
 node 'dead=300 must be at least twice beat=200' beat=200 dead=300
-node 'resync-rate' resync-rate=slow
+node 'resync-rate=slow: not a size' resync-rate=slow
 node 'resync-rate=0: must be above 0' resync-rate=0
 
 refuses 'node= is missing' "$DUETPROXY"

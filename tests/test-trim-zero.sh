@@ -73,4 +73,4 @@ h.pwrite(b'y' * 4096, 40 * $mib)"
 start_node b
 wait_insync
 identical
-check_disk 8 9
+check_disk 7 8

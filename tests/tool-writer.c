@@ -321,7 +321,7 @@ on_done (void *opaque, int *error)
     for (i = 0; i < slot->length / state->unit; i++)
       state->owner[first + i] = pending->tag;
   /* The owners first: a kill in between leaves both, which agree. */
-  __atomic_thread_fence (__ATOMIC_RELEASE);
+  __atomic_signal_fence (__ATOMIC_RELEASE);
   pending->tag = 0;
 
   last_answer_ms = now_ms ();
@@ -390,7 +390,7 @@ begin (unsigned which)
   if (slot->kind != READ) {
     pending->offset = slot->offset;
     pending->length = slot->length;
-    __atomic_thread_fence (__ATOMIC_RELEASE);
+    __atomic_signal_fence (__ATOMIC_RELEASE);
     pending->tag = (uint32_t) ++state->number << 1 |
       (slot->kind == ZERO ? ZEROED : 0);
     fill (slot->buffer, slot->offset, slot->length, pending->tag);
