@@ -97,7 +97,6 @@ struct node {
   uint32_t index;      /* constant */
   const char *uri;     /* constant */
   pthread_t thread;
-  bool started;
   pthread_cond_t wake;
   int cancel; /* eventfd: call off what is under way */
   bool has_task;
@@ -137,13 +136,12 @@ struct proxy {
   bool saving;
   pthread_cond_t saved_wake;
 
+  bool started;
   bool stopping;
   bool troubled; /* the log told of trouble since the last
                                    session began */
   pthread_t control;
-  bool control_started;
   pthread_t saver; /* reserves session numbers ahead */
-  bool saver_started;
   pthread_cond_t saver_wake;
   int control_kick; /* eventfd */
   int epoll;        /* control_kick and hang-ups of conns */

@@ -358,7 +358,6 @@ node_start (struct node *node)
 {
   int error = pthread_create (&node->thread, NULL, node_main, node);
 
-  node->started = error == 0;
   errno = error;
   return error == 0 ? 0 : -1;
 }

@@ -474,19 +474,16 @@ proxy_start (struct proxy *proxy)
   for (i = 0; i < proxy->config.nodes && error == 0; i++)
     if (node_start (&proxy->nodes[i]) == -1)
       error = errno;
-  if (error == 0 && proxy->config.state_path != NULL) {
+  if (error == 0 && proxy->config.state_path != NULL)
     error = pthread_create (&proxy->saver, NULL, saver_main, proxy);
-    proxy->saver_started = error == 0;
-  }
-  if (error == 0) {
+  if (error == 0)
     error = pthread_create (&proxy->control, NULL, control_main, proxy);
-    proxy->control_started = error == 0;
-  }
   if (error != 0) {
     errno = error;
     nbdkit_error ("cannot start a thread: %m");
     return -1;
   }
+  proxy->started = true;
   return 0;
 }
 
@@ -495,16 +492,16 @@ proxy_stop (struct proxy *proxy)
 {
   uint32_t i;
 
+  if (!proxy->started)
+    return;
   pthread_mutex_lock (&proxy->mutex);
   stop_locked (proxy);
   pthread_mutex_unlock (&proxy->mutex);
-  if (proxy->control_started)
-    pthread_join (proxy->control, NULL);
-  if (proxy->saver_started)
+  pthread_join (proxy->control, NULL);
+  if (proxy->config.state_path != NULL)
     pthread_join (proxy->saver, NULL);
   for (i = 0; i < proxy->config.nodes; i++)
-    if (proxy->nodes[i].started)
-      pthread_join (proxy->nodes[i].thread, NULL);
+    pthread_join (proxy->nodes[i].thread, NULL);
   pthread_mutex_lock (&proxy->mutex);
   session_reap_all_locked (proxy);
   pthread_mutex_unlock (&proxy->mutex);
@@ -515,10 +512,12 @@ proxy_free (struct proxy *proxy)
 {
   uint32_t i;
 
-  for (i = 0; i < proxy->config.nodes; i++)
+  for (i = 0; i < proxy->config.nodes && proxy->started; i++)
     close (proxy->nodes[i].cancel);
-  close (proxy->control_kick);
-  close (proxy->epoll);
+  if (proxy->started) {
+    close (proxy->control_kick);
+    close (proxy->epoll);
+  }
   if (proxy->state_lock != -1)
     close (proxy->state_lock);
   unanswered_free (proxy->table);

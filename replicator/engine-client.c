@@ -265,6 +265,9 @@ carry_out (struct engine_conn *conn, struct core_event *event, void *buffer)
   request->event = *event;
   request->buffer = buffer;
   request->done = request->local_go = false;
+  /* Left over from the slot's last use: posts that nobody had to wait for. */
+  while (sem_trywait (&request->wake) == 0)
+    ;
   engine_step_locked (engine, event);
   serve_locked (engine, request, slot, conn->slot);
   error = request->error;

@@ -52,8 +52,6 @@ struct engine_request {
   int error;
   struct core_event event;              /* as it began */
   void *buffer;                         /* data of a read or write */
-  bool frame_busy;                      /* embedded frame in use; cleared
-                                           by the sender: atomic below */
   atomic_uint frames_out;               /* frames that refer to buffer */
   struct out_frame frame;
 };

@@ -72,10 +72,10 @@ static const struct weight {
   { FAULT_CUT, 0, 10, 4 },              { FAULT_PARTITION, 0, 6, 3 },
   { FAULT_PAUSE, 0, 5, 1 },             { FAULT_CLIENT_CUT, 4, 5, 1 },
   { FAULT_CLIENT_PARTITION, 0, 5, 1 },  { FAULT_CLIENT_CRASH, 3, 3, 0 },
-  { FAULT_CLIENT_AMNESIA, 1, 1, 0 },    { FAULT_SLOW, 3, 3, 1 },
+  { FAULT_CLIENT_AMNESIA, 2, 3, 0 },    { FAULT_SLOW, 3, 3, 1 },
   { FAULT_IDLE, 1, 1, 1 },              { FAULT_READ, 0, 0, 4 },
   { FAULT_WRITE, 0, 0, 4 },             { FAULT_SPACE, 0, 0, 4 },
-  { FAULT_SYNC, 0, 0, 4 },
+  { FAULT_SYNC, 0, 0, 4 },              { FAULT_TOGETHER, 0, 4, 0 },
 };
 
 static uint32_t
@@ -231,6 +231,23 @@ strike_both (struct sim *sim, const struct fault *fault)
   strike_node (sim, &other, 1, fault->nth % 3 ? FAULT_POWER : FAULT_CRASH);
 }
 
+/* Node and client die at once, and are back soon: what was in flight is
+ * nobody's to send again.
+ */
+static void
+strike_together (struct sim *sim, const struct fault *fault)
+{
+  struct fault soon = *fault;
+  struct client *client = &sim->clients[fault->client % sim->client_count];
+
+  soon.length_us = fault->length_us % (20 * SIM_MS);
+  load_crash (sim, client);
+  repair_after (sim, soon.length_us / 2, restart_client,
+                (uint32_t) client->index, 0);
+  strike_node (sim, &soon, fault->node,
+               fault->nth % 2 ? FAULT_POWER : FAULT_CRASH);
+}
+
 static void
 strike_disk (struct sim *sim, const struct fault *fault)
 {
@@ -278,7 +295,7 @@ strike (struct sim *sim, const struct fault *fault)
   static const char *const names[FAULT_KINDS] = {
     "crash", "power", "stop", "both", "cut", "partition", "pause",
     "client-cut", "client-partition", "client-crash", "client-amnesia",
-    "slow", "idle", "read", "write", "space", "sync",
+    "slow", "idle", "read", "write", "space", "sync", "together",
   };
   struct node *node = &sim->nodes[fault->node];
 
@@ -293,6 +310,9 @@ strike (struct sim *sim, const struct fault *fault)
     break;
   case FAULT_BOTH:
     strike_both (sim, fault);
+    break;
+  case FAULT_TOGETHER:
+    strike_together (sim, fault);
     break;
   case FAULT_CUT:
     link_cut (sim);
@@ -343,14 +363,20 @@ wants_whole_pair (const struct fault *fault)
 }
 
 static bool
+is_store (enum fault_kind kind)
+{
+  return kind == FAULT_READ || kind == FAULT_WRITE || kind == FAULT_SPACE
+         || kind == FAULT_SYNC;
+}
+
+static bool
 may_strike (struct sim *sim, const struct fault *fault)
 {
   const char *why;
 
   if (!wants_whole_pair (fault))
     return true;
-  if (sim->model->partition && !(sim->model->store && fault->kind
-                                                      >= FAULT_READ))
+  if (sim->model->partition && !(sim->model->store && is_store (fault->kind)))
     return true;
   return sim->repairs == 0 && check_converged (sim, &why);
 }

@@ -25,8 +25,8 @@ tracked+=("$client")
 wait_for 10 "[ \$(ss -Htn state established sport = :${nbd_port[a]} |
   wc -l) -gt 0 ]" || fail 'the client does not connect'
 sleep 0.3
-kill -KILL "$client"
 pkill -KILL -P "$client" || true
+kill -KILL "$client" 2> /dev/null || true
 wait "$client" 2> /dev/null || true
 
 # Longer than the node takes to look for clients that have gone.
