@@ -133,6 +133,8 @@ on_link_down (struct core *core, const struct core_event *event)
    */
   if (!core->was_decided || core->refusal != NULL)
     core->reconnect_ms += CORE_RETRY_MS;
+  if (!core->was_decided)
+    core->attempt_failed = core->attempt;
   if (core->t1_plain)
     core->t1_attempt = link_attempt (core);
 }
@@ -189,7 +191,6 @@ on_link_up (struct core *core, const struct core_event *event)
   core->relation = REL_NONE;
   core->attempt_flight = false;
   core->refusal = NULL;
-  core->consent = false;
   core->t1_plain = false;
   core->hello_got = false;
   core->was_decided = false;
@@ -283,6 +284,7 @@ decide (struct core *core)
 
   core->phase = LINK_DECIDED;
   core->was_decided = true;
+  core->consent = false;
   core->progress_ms = core->now_ms;
   link_deadline_in (core);
   if (verdict <= GEN_CREATE_PEER && core->record.peer != peer->node) {

@@ -16,7 +16,8 @@ cd "$(dirname "$0")/.."
 export BUILD=${BUILD:-build}
 export SAN=${SAN:-}
 export CC=${CC:-gcc}
-TIMEOUT=${TIMEOUT:-300}
+# Seconds for each test; sanitized programs are several times slower.
+TIMEOUT=${TIMEOUT:-$([ -n "$SAN" ] && echo 1200 || echo 300)}
 JOBS=${JOBS:-2}
 logs=$BUILD/logs
 # libcheck gives each check 4 seconds, which are not meant for sanitizers.

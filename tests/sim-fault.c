@@ -81,6 +81,8 @@ static const struct weight {
 static uint32_t
 weight_of (const struct sim *sim, const struct weight *weight)
 {
+  if (!(sim->fault_kinds >> weight->kind & 1))
+    return 0;
   if (sim->model->store)
     return weight->store;
   return sim->model->partition ? weight->partition : weight->alone;
@@ -111,7 +113,7 @@ static const enum core_action_type moments[] = {
 static void
 plan_one (struct sim *sim, struct fault *fault)
 {
-  uint64_t mood = plan_random (sim, 4);
+  uint64_t mood = sim->fault_burst ? 3 : plan_random (sim, 4);
 
   fault->kind = plan_kind (sim);
   fault->node = (int) plan_random (sim, SIM_NODES);
@@ -130,10 +132,32 @@ plan_one (struct sim *sim, struct fault *fault)
                                                                      : 20);
   fault->delay_us = plan_random (sim, 3) == 0
                       ? 0 : plan_random (sim, 2 * SIM_MS);
-  mood = plan_random (sim, 3);
+  mood = sim->fault_burst ? plan_random (sim, 2) : plan_random (sim, 3);
   fault->length_us = mood == 0 ? plan_random (sim, 5 * SIM_MS)
                      : mood == 1 ? plan_random (sim, 400 * SIM_MS)
                                  : plan_random (sim, 4000 * SIM_MS);
+}
+
+/* Each run leaves out about half of the kinds (swarm testing, Groce et
+ * al. 2012), so that those left meet each other more often; in a burst
+ * they come close together.
+ */
+static void
+plan_mix (struct sim *sim)
+{
+  uint32_t i, total;
+
+  do {
+    sim->fault_kinds = (uint32_t) plan_random (sim, 1u << FAULT_KINDS);
+    if (plan_random (sim, 2) == 0)
+      sim->fault_kinds &= (uint32_t) plan_random (sim, 1u << FAULT_KINDS);
+    else if (plan_random (sim, 2) == 0)
+      sim->fault_kinds = UINT32_MAX;
+    total = 0;
+    for (i = 0; i < sizeof weights / sizeof weights[0]; i++)
+      total += weight_of (sim, &weights[i]);
+  } while (total == 0);
+  sim->fault_burst = plan_random (sim, 3) == 0;
 }
 
 void
@@ -141,6 +165,7 @@ fault_plan (struct sim *sim)
 {
   uint32_t i;
 
+  plan_mix (sim);
   sim->fault_count = (uint32_t) plan_random (sim, SIM_FAULTS + 1);
   for (i = 0; i < sim->fault_count; i++)
     plan_one (sim, &sim->faults[i]);

@@ -24,7 +24,8 @@ choose_range (struct sim *sim, struct op *op)
   uint32_t first, count;
 
   if (dice < 75) {
-    first = sim->hot[sim_below (sim, 4)] + (uint32_t) sim_below (sim, 24);
+    first = sim->hot[sim_below (sim, 4)]
+            + (uint32_t) sim_below (sim, sim->hot_width);
     count = 1 + (uint32_t) sim_below (sim, 16);
   }
   else if (dice < 93) {
@@ -50,15 +51,16 @@ choose_range (struct sim *sim, struct op *op)
 static enum op_kind
 choose_kind (struct sim *sim)
 {
-  uint64_t dice = sim_below (sim, 100);
+  uint64_t dice;
 
-  if (dice < 38)
+  if (sim_below (sim, 100) < sim->reads_percent)
     return OP_READ;
-  if (dice < 85)
+  dice = sim_below (sim, 60);
+  if (dice < 45)
     return OP_WRITE;
-  if (dice < 92)
+  if (dice < 52)
     return OP_ZERO;
-  return dice < 97 ? OP_TRIM : OP_FLUSH;
+  return dice < 57 ? OP_TRIM : OP_FLUSH;
 }
 
 static uint32_t

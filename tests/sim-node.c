@@ -67,6 +67,7 @@ node_step (struct sim *sim, struct node *node, struct core_event *event)
   sim->steps++;
   shell_trace_event (sim, node, event);
   node->data_before = core_record (node->core)->data;
+  node->gen_before = gen_current (core_record (node->core));
   actions = core_step (node->core, event);
   for (i = 0; i < actions->count; i++) {
     sim_mix (sim, actions->list[i].type + actions->list[i].slot * 32u);

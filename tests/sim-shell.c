@@ -97,8 +97,8 @@ act_complete (struct sim *sim, struct node *node,
 
   *slot = (struct slot) { .used = false };
   if (nbd != NULL) {
-    nbd_reply (sim, nbd, op, action->error,
-               gen_current (core_record (node->core)), tags);
+    /* A step may answer and then begin the next generation. */
+    nbd_reply (sim, nbd, op, action->error, node->gen_before, tags);
     nbd_request_ended (sim, nbd);
   }
 }

@@ -365,6 +365,11 @@ set_up (struct sim *sim, const struct sim_options *options)
   sim->resync_rate = sim_chance (sim, 4) ? 2 * 1024 * 1024 : 0;
   for (i = 0; i < sizeof sim->hot / sizeof sim->hot[0]; i++)
     sim->hot[i] = (uint32_t) sim_below (sim, sim->sectors);
+  if (sim_chance (sim, 3))
+    for (i = 1; i < sizeof sim->hot / sizeof sim->hot[0]; i++)
+      sim->hot[i] = sim->hot[0];
+  sim->hot_width = sim_chance (sim, 2) ? 4 : 24;
+  sim->reads_percent = 20 + (uint32_t) sim_below (sim, 50);
   sim->op_limit = 60 + (uint32_t) sim_below (sim, 340);
   sim->think_us = sim_chance (sim, 3) ? 400 : sim_chance (sim, 2) ? 2500
                                                                   : 12000;

@@ -202,6 +202,7 @@ struct node {
   uint64_t dial_deadline;
   uint32_t dial_number;
   uint32_t data_before;         /* the record's, before this step */
+  struct gen_id gen_before;
   bool hello_out;               /* sent, decision not seen yet */
   struct packet *held;          /* data frames not named yet */
   struct job *jobs, *jobs_tail;
@@ -376,6 +377,8 @@ struct sim {
   struct op ops[SIM_OPS];
   uint32_t op_count, op_limit;
   uint32_t hot[4];              /* sectors around which requests gather */
+  uint32_t hot_width;           /* how far they spread there */
+  uint32_t reads_percent;
   uint64_t think_us;            /* a client's pause between requests */
 
   enum phase phase;
@@ -383,6 +386,8 @@ struct sim {
   uint32_t read_next;
   struct fault faults[SIM_FAULTS];
   uint32_t fault_count, fault_next, fault_limit;
+  uint32_t fault_kinds;         /* bits of those that this run may have */
+  bool fault_burst;             /* they come close together */
   bool fault_armed;
   uint64_t idle_until;          /* no new requests before */
   uint32_t repairs;             /* scheduled and not done yet */
