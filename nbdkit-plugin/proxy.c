@@ -204,6 +204,18 @@ saver_main (void *argument)
 
 /* ---------------------------------------------------------------- control */
 
+/* The live session has not answered yet: its generation is not the one
+ * that the next open would show.
+ */
+static bool
+is_fresh_locked (const struct proxy *proxy)
+{
+  const struct upstream_facts *facts = &proxy->session.facts;
+
+  return proxy->live && (facts->can & UPSTREAM_IS_DUET) != 0 &&
+    !gen_id_equal (facts->description.generation, proxy->state.generation);
+}
+
 void
 proxy_event_locked (struct proxy *proxy, enum route_event_type type,
                     uint64_t attempt)
@@ -213,6 +225,7 @@ proxy_event_locked (struct proxy *proxy, enum route_event_type type,
     .now_ms = upstream_now_ms (),
     .attempt = attempt,
     .sent_ms = unanswered_sent_ms (proxy->table),
+    .fresh = is_fresh_locked (proxy),
   };
   struct route_step step;
   struct node_task task;

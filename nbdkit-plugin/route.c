@@ -43,11 +43,21 @@ pause_ms (struct route *route)
   return nominal / 2 + next_random (route) % (nominal / 2 + 1);
 }
 
+/* An answer may take so long.  The first one of a session gets more time
+ * with each session that was lost for want of one, so that a slow disk
+ * does not end sessions for ever.
+ */
+static uint64_t
+limit_ms (const struct route *route)
+{
+  return route->config.timeout_ms << (route->fresh ? route->patience : 0);
+}
+
 static bool
 is_stalled (const struct route *route, uint64_t now_ms, uint64_t sent_ms)
 {
   return route->live && route->config.nodes > 1 && sent_ms != ROUTE_NEVER &&
-    now_ms >= sent_ms && now_ms - sent_ms >= route->config.timeout_ms;
+    now_ms >= sent_ms && now_ms - sent_ms >= limit_ms (route);
 }
 
 /* Some node other than NODE had this result when last asked. */
@@ -120,13 +130,13 @@ ask (struct route *route, uint32_t node, uint64_t now_ms,
 /* ---------------------------------------------------------------- events */
 
 static void
-on_lost (struct route *route, const struct route_event *event,
+on_lost (struct route *route, enum route_event_type type, uint64_t now_ms,
          struct route_step *step)
 {
   step->abandon = true;
   route->live = false;
-  forget (route, event->now_ms);
-  if (event->type == ROUTE_LOST_TIMEOUT)
+  forget (route, now_ms);
+  if (type == ROUTE_LOST_TIMEOUT)
     route->node = (route->node + 1) % route->config.nodes;
   /* An open that is under way may succeed: wait for it.  A ping is of no
    * more use.
@@ -186,7 +196,7 @@ on_event (struct route *route, const struct route_event *event,
   case ROUTE_LOST_SHUTDOWN:
   case ROUTE_LOST_TIMEOUT:
     if (route->live)
-      on_lost (route, event, step);
+      on_lost (route, event->type, event->now_ms, step);
     break;
   }
 }
@@ -202,6 +212,11 @@ go_on (struct route *route, const struct route_event *event,
   if (route->live && !is_stalled (route, now_ms, event->sent_ms)) {
     forget (route, now_ms);
     return;
+  }
+  if (route->live && event->fresh) {
+    if (route->patience < ROUTE_PATIENCE_MAX)
+      route->patience++;
+    on_lost (route, ROUTE_LOST_TIMEOUT, now_ms, step);
   }
   if (!route->in_round) {
     if (now_ms < route->round_at_ms)
@@ -241,6 +256,9 @@ route_step (struct route *route, const struct route_event *event)
 {
   struct route_step step = { 0 };
 
+  route->fresh = event->fresh;
+  if (route->live && !event->fresh)
+    route->patience = 0;
   on_event (route, event, &step);
   /* Requests that waited on the old session are not late on the new. */
   if (route->ask == ROUTE_ASK_NONE && !step.adopt)
@@ -252,7 +270,7 @@ route_step (struct route *route, const struct route_event *event)
 uint64_t
 route_deadline (const struct route *route, uint64_t sent_ms)
 {
-  uint64_t stall_ms;
+  uint64_t due_ms;
 
   if (route->ask != ROUTE_ASK_NONE)
     return route->ask_until_ms;
@@ -260,8 +278,8 @@ route_deadline (const struct route *route, uint64_t sent_ms)
     return route->round_at_ms;
   if (sent_ms == ROUTE_NEVER || route->config.nodes == 1)
     return ROUTE_NEVER;
-  stall_ms = sent_ms + route->config.timeout_ms;
-  return stall_ms > route->round_at_ms ? stall_ms : route->round_at_ms;
+  due_ms = sent_ms + limit_ms (route);
+  return due_ms > route->round_at_ms ? due_ms : route->round_at_ms;
 }
 
 void

@@ -19,6 +19,9 @@
  *
  * Probing leaves the live session alone until another node accepts, so
  * that a slow disk costs a refused open now and then and nothing else.
+ * A session that has not answered yet is not probed but lost: what it
+ * answered after the probe was sent would be under a generation that the
+ * probe does not show, and the other node could take over without it.
  *
  * No clock, no threads, no allocation, no I/O; random numbers come from
  * the seed.  The simulator runs the same code.
@@ -35,6 +38,8 @@ enum {
   ROUTE_PING_MS = 500,       /* a node greets within this time */
   ROUTE_PAUSE_MIN_MS = 10,   /* pause after the first failed round */
   ROUTE_PAUSE_MAX_MS = 1000, /* longest pause, before jitter */
+  ROUTE_PATIENCE_MAX = 6,    /* doublings of the time limit for a first
+                                answer, one per session lost */
 };
 
 #define ROUTE_NEVER UINT64_MAX
@@ -64,6 +69,8 @@ struct route_event {
   uint64_t attempt; /* answers: the attempt they belong to */
   uint64_t sent_ms; /* when the oldest request that waits for
                                    its answer was sent; ROUTE_NEVER */
+  bool fresh;       /* the live session's generation is not the newest
+                       that was noted: it has not answered yet */
 };
 
 enum route_ask { ROUTE_ASK_NONE, ROUTE_ASK_OPEN, ROUTE_ASK_PING };
@@ -107,6 +114,8 @@ struct route {
   uint32_t failed_rounds;
   uint64_t round_at_ms; /* the next round begins */
   enum route_result last[ROUTE_NODES_MAX];
+  bool fresh;        /* as in the last event */
+  uint32_t patience; /* sessions lost without an answer */
   uint64_t random;
 };
 

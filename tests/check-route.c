@@ -248,6 +248,36 @@ START_TEST (lost_while_probing)
 }
 END_TEST
 
+/* A session that has not answered yet is lost, not probed; the next one
+ * gets twice the time, until one has answered.
+ */
+START_TEST (no_first_answer)
+{
+  struct route route = new_route (2);
+  struct route_event event = { .type = ROUTE_TICK,
+                               .now_ms = 1000,
+                               .fresh = true };
+  struct route_step step;
+
+  feed (&route, ROUTE_START, 0, IDLE);
+  feed (&route, ROUTE_ACCEPTED, 0, IDLE);
+  step = route_step (&route, &event);
+  ck_assert (step.abandon);
+  ck_assert_int_eq (step.ask, ROUTE_ASK_OPEN);
+  ck_assert_uint_eq (step.node, 1);
+  feed (&route, ROUTE_REFUSED, 1001, IDLE);
+  feed (&route, ROUTE_ACCEPTED, 1002, IDLE);
+  event.sent_ms = 1002;
+  event.now_ms = 1002 + 1999;
+  step = route_step (&route, &event);
+  ck_assert (!step.abandon);
+  ck_assert_uint_eq (route_deadline (&route, 1002), 1002 + 2000);
+  step = feed (&route, ROUTE_TICK, 3002, 1002);
+  ck_assert (!step.abandon);
+  ck_assert_int_eq (step.ask, ROUTE_ASK_OPEN);
+}
+END_TEST
+
 /* We gave it up: begin with the other one. */
 START_TEST (given_up)
 {
@@ -440,6 +470,7 @@ main (void)
   tcase_add_test (tcase, dead_path);
   tcase_add_test (tcase, stalled_alone);
   tcase_add_test (tcase, lost_while_probing);
+  tcase_add_test (tcase, no_first_answer);
   tcase_add_test (tcase, given_up);
   tcase_add_test (tcase, single_node);
   tcase_add_test (tcase, late_answers);

@@ -25,9 +25,9 @@ client_of (struct sim *sim, const struct sim_event *event)
 static struct sim_event
 client_event (const struct client *client, sim_handler *run)
 {
-  return (struct sim_event) { .run = run, .node = -1,
-                              .a = (uint32_t) client->index,
-                              .b = client->life };
+  return (struct sim_event){
+    .run = run, .node = -1, .a = (uint32_t) client->index, .b = client->life
+  };
 }
 
 /* --- asking ------------------------------------------------------------- */
@@ -47,15 +47,17 @@ pinged (struct sim *sim, const struct sim_event *event)
   struct client *client = client_of (sim, event);
   const struct node *node;
 
-  if (client == NULL || client->ask != ROUTE_ASK_PING
-      || client->attempt != event->c)
+  if (client == NULL || client->ask != ROUTE_ASK_PING ||
+      client->attempt != event->c)
     return;
   node = &sim->nodes[client->node];
   client->ask = ROUTE_ASK_NONE;
   feed (sim, client,
-        node->alive && node->pause_until <= sim->now_us
-          && client->cut_until[node->index] <= sim->now_us
-          ? ROUTE_REACHED : ROUTE_UNREACHABLE, event->c);
+        node->alive && node->pause_until <= sim->now_us &&
+            client->cut_until[node->index] <= sim->now_us
+          ? ROUTE_REACHED
+          : ROUTE_UNREACHABLE,
+        event->c);
 }
 
 /* The node has not greeted in time. */
@@ -64,9 +66,9 @@ not_greeted (struct sim *sim, const struct sim_event *event)
 {
   struct client *client = client_of (sim, event);
 
-  if (client == NULL || client->ask != ROUTE_ASK_OPEN
-      || client->attempt != event->c || client->asking == NULL
-      || client->asking->server != NBD_NEW)
+  if (client == NULL || client->ask != ROUTE_ASK_OPEN ||
+      client->attempt != event->c || client->asking == NULL ||
+      client->asking->server != NBD_NEW)
     return;
   stop_asking (sim, client);
   feed (sim, client, ROUTE_UNREACHABLE, event->c);
@@ -80,8 +82,7 @@ ask (struct sim *sim, struct client *client, const struct route_step *step)
   uint64_t now_ms = sim->now_us / SIM_MS;
 
   stop_asking (sim, client);
-  sim_trace (sim, "client %d: asks %c", client->index,
-             'A' + (int) step->node);
+  sim_trace (sim, "client %d: asks %c", client->index, 'A' + (int) step->node);
   client->ask = step->ask;
   client->attempt = event.c = step->attempt;
   if (step->ask == ROUTE_ASK_PING) {
@@ -89,7 +90,7 @@ ask (struct sim *sim, struct client *client, const struct route_step *step)
     return;
   }
   open.client = client->id;
-  open.session = ++client->session;     /* durable before it is used */
+  open.session = ++client->session; /* durable before it is used */
   open.shown = client->shown;
   open.unreachable = step->unreachable;
   client->asking = nbd_connect (sim, client, (int) step->node, &open);
@@ -170,8 +171,7 @@ proxy_begin (struct sim *sim, struct client *client, uint32_t slot)
     kind = UNANSWERED_READ;
   else if (op->kind == OP_FLUSH)
     kind = UNANSWERED_FLUSH;
-  if (!unanswered_begin (client->table, kind,
-                         (uint64_t) op->first * SIM_SECTOR,
+  if (!unanswered_begin (client->table, kind, (uint64_t) op->first * SIM_SECTOR,
                          (uint64_t) op->count * SIM_SECTOR, &taken))
     assert (false);
   if (taken != slot) {
@@ -224,6 +224,7 @@ feed (struct sim *sim, struct client *client, enum route_event_type type,
     .now_ms = sim->now_us / SIM_MS,
     .attempt = attempt,
     .sent_ms = unanswered_sent_ms (client->table),
+    .fresh = client->live && !gen_id_equal (client->served, client->shown),
   };
   struct route_step step = route_step (&client->route, &event);
 
@@ -249,6 +250,8 @@ pass_on (struct sim *sim, struct client *client, const struct late *late)
       break;
   assert (slot < SIM_OUTSTANDING);
   unanswered_end (client->table, slot);
+  if (late->error == 0)
+    check_accepted (sim, late->node, late->gen);
   load_answered (sim, client, late->op, late->error, late->tags);
 }
 
@@ -294,9 +297,9 @@ answered (struct sim *sim, struct client *client, struct nbd *nbd,
               message->op + 1);
   assert (found == slot);
   client->answered[slot] = true;
-  if (message->error == 0)
-    check_accepted (sim, nbd->node, message->gen);
   late->op = message->op;
+  late->node = nbd->node;
+  late->gen = message->gen;
   late->error = message->error;
   late->tags = message->tags;
   client->shown = client->served;
@@ -430,7 +433,7 @@ proxy_start (struct sim *sim, struct client *client, bool amnesia)
   if (amnesia) {
     client->id = sim_random (sim) | 1;
     client->session = 0;
-    client->saved = (struct gen_id) { 0, 0 };
+    client->saved = (struct gen_id){ 0, 0 };
   }
   client->shown = client->saved;
   client->tick_us = SIM_NEVER;

@@ -41,12 +41,12 @@ enum {
   SIM_NODES = 2,
   SIM_CLIENTS = 3,
   SIM_SECTOR = 512,
-  SIM_SECTORS = 4096,           /* of the volume, at most */
+  SIM_SECTORS = 4096, /* of the volume, at most */
   SIM_REGIONS = 8,
-  SIM_OPS = 1536,               /* client requests in a run */
-  SIM_SLOTS = 256,              /* requests in a node */
-  SIM_CONNS = 64,               /* client connections of a node */
-  SIM_OUTSTANDING = 12,         /* unanswered requests of a client */
+  SIM_OPS = 1536,       /* client requests in a run */
+  SIM_SLOTS = 256,      /* requests in a node */
+  SIM_CONNS = 64,       /* client connections of a node */
+  SIM_OUTSTANDING = 12, /* unanswered requests of a client */
   SIM_SESSION_CONNS = 2,
   SIM_FAULTS = 12,
   SIM_GENERATIONS = 512,
@@ -55,8 +55,8 @@ enum {
   SIM_WAITERS = SIM_SLOTS + 64,
 };
 
-#define TAG_ZERO UINT32_C (0x80000000)
-#define SIM_MS UINT64_C (1000)
+#define TAG_ZERO  UINT32_C (0x80000000)
+#define SIM_MS    UINT64_C (1000)
 #define SIM_NEVER UINT64_MAX
 
 /* What a tag reads as: all zeros are the same. */
@@ -74,8 +74,8 @@ struct sim_event {
   uint64_t time_us;
   uint64_t tie;
   sim_handler *run;
-  int node;                     /* the process it belongs to, -1: none */
-  uint32_t life;                /* and which life of it */
+  int node;      /* the process it belongs to, -1: none */
+  uint32_t life; /* and which life of it */
   uint32_t a, b;
   uint64_t c;
   void *data;
@@ -86,20 +86,22 @@ struct sim_event {
 struct disk {
   uint32_t cache[SIM_SECTORS];
   uint32_t durable[SIM_SECTORS];
-  uint32_t written[SIM_SECTORS];        /* writes so far */
-  uint32_t kept[SIM_SECTORS];           /* which of them is durable */
+  uint32_t written[SIM_SECTORS]; /* writes so far */
+  uint32_t kept[SIM_SECTORS];    /* which of them is durable */
   uint64_t dirty[SIM_SECTORS / 64];
-  struct gen_record record;     /* the superblock */
+  struct gen_record record; /* the superblock */
   uint8_t map[MARKS_PAGE_BYTES];
   bool fail_read, fail_write, fail_space, fail_sync;
-  bool sync_failed;             /* once failed, for this process: for good */
-  uint64_t slow_us;             /* added to each operation */
+  bool sync_failed; /* once failed, for this process: for good */
+  uint64_t slow_us; /* added to each operation */
 };
 
 /* Dirty sectors as they are when a sync begins. */
 struct disk_snapshot {
   uint32_t count;
-  struct { uint32_t sector, tag, written; } *list;
+  struct {
+    uint32_t sector, tag, written;
+  } * list;
 };
 
 /* --- link --------------------------------------------------------------- */
@@ -109,7 +111,7 @@ struct packet {
   struct wire_frame frame;
   bool eof;
   uint64_t ready_us;
-  uint32_t *tags;               /* data: contents; HASH_REPLY: hashes */
+  uint32_t *tags; /* data: contents; HASH_REPLY: hashes */
   struct wire_hello *hello;
   uint8_t *payload;
 };
@@ -119,9 +121,9 @@ enum pipe_state { PIPE_WAIT, PIPE_UP, PIPE_CLOSING, PIPE_DOWN };
 /* One end of a connection, with the frames on their way to it. */
 struct pipe_end {
   enum pipe_state state;
-  bool muted;                   /* nothing more gets in */
+  bool muted; /* nothing more gets in */
   struct packet *head, *tail;
-  uint64_t last_us;             /* no delivery before this */
+  uint64_t last_us; /* no delivery before this */
 };
 
 struct pipe {
@@ -138,18 +140,18 @@ struct slot {
   struct nbd *nbd;
   uint32_t op;
   uint32_t nbd_life;
-  bool local;                   /* ACT_LOCAL under way */
-  uint32_t *tags;               /* what a read found */
+  bool local;     /* ACT_LOCAL under way */
+  uint32_t *tags; /* what a read found */
 };
 
 struct chunk_buffer {
-  bool done;                    /* read, since the last ACT_CHUNK */
-  uint32_t first, count;        /* sectors */
+  bool done;             /* read, since the last ACT_CHUNK */
+  uint32_t first, count; /* sectors */
   uint64_t blocks;
   bool compare;
-  uint32_t queued;              /* frames in the queue */
+  uint32_t queued; /* frames in the queue */
   uint32_t *tags;
-  uint32_t *hashes;             /* of the last HASH_REPLY */
+  uint32_t *hashes; /* of the last HASH_REPLY */
   uint64_t hashes_offset;
 };
 
@@ -157,8 +159,8 @@ enum waiter_type { WAIT_LOCAL, WAIT_APPLIED, WAIT_STORE };
 
 struct waiter {
   enum waiter_type type;
-  uint32_t number;              /* slot or link */
-  uint64_t value;               /* seq or version */
+  uint32_t number; /* slot or link */
+  uint64_t value;  /* seq or version */
 };
 
 /* What a target does with frames that may touch the store, in order. */
@@ -171,14 +173,14 @@ struct node {
   int index;
   bool alive;
   uint32_t life;
-  uint64_t pause_until;         /* stopped (SIGSTOP) */
-  uint64_t base_ms;             /* where its clock began */
+  uint64_t pause_until; /* stopped (SIGSTOP) */
+  uint64_t base_ms;     /* where its clock began */
   struct core *core;
   struct disk disk;
   uint64_t boot;
   bool stopping;
 
-  uint64_t tick_us;             /* the tick that is in the queue */
+  uint64_t tick_us; /* the tick that is in the queue */
 
   struct slot slots[SIM_SLOTS];
   struct nbd *conns[SIM_CONNS];
@@ -201,13 +203,13 @@ struct node {
   bool dialing;
   uint64_t dial_deadline;
   uint32_t dial_number;
-  uint32_t data_before;         /* the record's, before this step */
+  uint32_t data_before; /* the record's, before this step */
   struct gen_id gen_before;
-  bool hello_out;               /* sent, decision not seen yet */
-  struct packet *held;          /* data frames not named yet */
+  bool hello_out;      /* sent, decision not seen yet */
+  struct packet *held; /* data frames not named yet */
   struct job *jobs, *jobs_tail;
-  bool job_busy;                /* the worker is at it */
-  uint64_t written_seq;         /* applied, not synced yet */
+  bool job_busy;        /* the worker is at it */
+  uint64_t written_seq; /* applied, not synced yet */
 };
 
 /* --- clients ------------------------------------------------------------ */
@@ -229,13 +231,13 @@ struct nbd {
   int client;
   uint32_t client_life;
   struct core_open open;
-  uint32_t slot;                /* in the node */
+  uint32_t slot; /* in the node */
   enum { NBD_NEW, NBD_OPENING, NBD_OPEN, NBD_DONE } server;
-  bool server_eof;              /* the client hung up */
-  bool server_muted;            /* nothing more gets in here */
+  bool server_eof;   /* the client hung up */
+  bool server_muted; /* nothing more gets in here */
   bool client_open, client_gone;
-  struct gen_id gen;            /* as told at the open */
-  uint32_t requests;            /* at the server */
+  struct gen_id gen; /* as told at the open */
+  uint32_t requests; /* at the server */
   struct message *to_server, *to_server_tail;
   struct message *to_client, *to_client_tail;
   uint64_t server_last, client_last;
@@ -247,8 +249,8 @@ struct op {
   enum op_kind kind;
   int client;
   uint32_t client_life;
-  uint32_t first, count;        /* sectors */
-  uint32_t invoked, answered;   /* order numbers; answered 0: never */
+  uint32_t first, count;      /* sectors */
+  uint32_t invoked, answered; /* order numbers; answered 0: never */
   uint32_t sends;
   int error;                    /* of the answer */
   uint32_t *values;             /* of a read */
@@ -259,6 +261,8 @@ struct op {
 struct late {
   struct late *next;
   uint32_t op;
+  int node;
+  struct gen_id gen;
   int error;
   uint32_t *tags;
 };
@@ -268,22 +272,22 @@ struct client {
   bool proxied;
   bool alive;
   uint32_t life;
-  uint32_t depth;               /* requests at once */
-  uint64_t cut_until[SIM_NODES];        /* partition from a node */
-  uint32_t ops[SIM_OUTSTANDING];        /* unanswered, NO_OP: free */
+  uint32_t depth;                /* requests at once */
+  uint64_t cut_until[SIM_NODES]; /* partition from a node */
+  uint32_t ops[SIM_OUTSTANDING]; /* unanswered, NO_OP: free */
   uint32_t op_count;
 
   /* state file of a proxy */
   uint64_t id, session;
   struct gen_id saved;
-  struct gen_id shown;          /* in memory, not yet in the file perhaps */
+  struct gen_id shown; /* in memory, not yet in the file perhaps */
 
   /* proxy */
   struct route route;
   uint64_t tick_us;
-  struct unanswered *table;     /* slots are those of ops */
+  struct unanswered *table; /* slots are those of ops */
   uint64_t tags[SIM_OUTSTANDING];
-  bool answered[SIM_OUTSTANDING];       /* not passed on yet */
+  bool answered[SIM_OUTSTANDING]; /* not passed on yet */
   enum route_ask ask;
   uint64_t attempt;
   struct nbd *asking, *accepted;
@@ -294,7 +298,7 @@ struct client {
   bool live;
   int node;
   struct gen_id served;
-  uint32_t want;                /* connections in a session */
+  uint32_t want; /* connections in a session */
   struct nbd *nbd[SIM_SESSION_CONNS];
   uint32_t nbd_count;
 };
@@ -304,7 +308,12 @@ struct client {
 /* --- the run ------------------------------------------------------------ */
 
 enum sim_mode {
-  MODE_ONE, MODE_STORE, MODE_MANY, MODE_PLAIN, MODE_ANY, MODE_COUNT,
+  MODE_ONE,
+  MODE_STORE,
+  MODE_MANY,
+  MODE_PLAIN,
+  MODE_ANY,
+  MODE_COUNT,
 };
 
 /* What the fault model of a mode allows. */
@@ -314,37 +323,51 @@ struct model {
   uint32_t proxied_min, proxied_max;
   uint32_t plain_min, plain_max;
   enum core_takeover takeover;
-  bool partition;               /* links and pauses, any number at once */
-  bool store;                   /* store errors */
+  bool partition; /* links and pauses, any number at once */
+  bool store;     /* store errors */
 };
 
 enum fault_kind {
-  FAULT_CRASH, FAULT_POWER, FAULT_STOP, FAULT_BOTH, FAULT_CUT,
-  FAULT_PARTITION, FAULT_PAUSE, FAULT_CLIENT_CUT, FAULT_CLIENT_PARTITION,
-  FAULT_CLIENT_CRASH, FAULT_CLIENT_AMNESIA, FAULT_SLOW, FAULT_IDLE,
-  FAULT_READ, FAULT_WRITE, FAULT_SPACE, FAULT_SYNC, FAULT_TOGETHER,
+  FAULT_CRASH,
+  FAULT_POWER,
+  FAULT_STOP,
+  FAULT_BOTH,
+  FAULT_CUT,
+  FAULT_PARTITION,
+  FAULT_PAUSE,
+  FAULT_CLIENT_CUT,
+  FAULT_CLIENT_PARTITION,
+  FAULT_CLIENT_CRASH,
+  FAULT_CLIENT_AMNESIA,
+  FAULT_SLOW,
+  FAULT_IDLE,
+  FAULT_READ,
+  FAULT_WRITE,
+  FAULT_SPACE,
+  FAULT_SYNC,
+  FAULT_TOGETHER,
   FAULT_KINDS,
 };
 
 struct fault {
   enum fault_kind kind;
   int node, client;
-  uint64_t wait_us;             /* armed so long after the last fired */
-  int action;                   /* fires at this action, -1: at once */
+  uint64_t wait_us; /* armed so long after the last fired */
+  int action;       /* fires at this action, -1: at once */
   uint32_t nth;
-  uint64_t delay_us;            /* from the action to the fault */
-  uint64_t length_us;           /* until it is repaired */
+  uint64_t delay_us;  /* from the action to the fault */
+  uint64_t length_us; /* until it is repaired */
 };
 
 struct sim_options {
   uint64_t seed;
   enum sim_mode mode;
-  uint32_t faults;              /* at most */
-  uint32_t requests;            /* at most; 0: as the seed says */
+  uint32_t faults;   /* at most */
+  uint32_t requests; /* at most; 0: as the seed says */
   uint64_t max_events;
-  bool trace;                   /* keep the last lines */
-  bool follow;                  /* and print all of them at once */
-  uint32_t check_every;         /* core_check at every so many steps */
+  bool trace;           /* keep the last lines */
+  bool follow;          /* and print all of them at once */
+  uint32_t check_every; /* core_check at every so many steps */
 };
 
 enum phase { PHASE_RUN, PHASE_HEAL, PHASE_QUIET, PHASE_READ, PHASE_DONE };
@@ -356,9 +379,9 @@ struct sim {
   const struct model *model;
   uint64_t random, plan_random;
   uint64_t now_us;
-  uint32_t order;               /* counts invocations and answers */
+  uint32_t order; /* counts invocations and answers */
   uint64_t events, steps;
-  uint64_t hash;                /* of the whole trace */
+  uint64_t hash; /* of the whole trace */
   struct arena *arena;
 
   struct sim_event *queue;
@@ -376,29 +399,29 @@ struct sim {
   uint32_t nbds;
   struct op ops[SIM_OPS];
   uint32_t op_count, op_limit;
-  uint32_t hot[4];              /* sectors around which requests gather */
-  uint32_t hot_width;           /* how far they spread there */
+  uint32_t hot[4];    /* sectors around which requests gather */
+  uint32_t hot_width; /* how far they spread there */
   uint32_t reads_percent;
-  uint64_t think_us;            /* a client's pause between requests */
+  uint64_t think_us; /* a client's pause between requests */
 
   enum phase phase;
   uint64_t phase_us;
   uint32_t read_next;
   struct fault faults[SIM_FAULTS];
   uint32_t fault_count, fault_next, fault_limit;
-  uint32_t fault_kinds;         /* bits of those that this run may have */
-  bool fault_burst;             /* they come close together */
+  uint32_t fault_kinds; /* bits of those that this run may have */
+  bool fault_burst;     /* they come close together */
   bool fault_armed;
-  uint64_t idle_until;          /* no new requests before */
-  uint32_t repairs;             /* scheduled and not done yet */
-  bool store_fault;             /* a store error has been injected */
+  uint64_t idle_until; /* no new requests before */
+  uint32_t repairs;    /* scheduled and not done yet */
+  bool store_fault;    /* a store error has been injected */
 
   /* sim-check.c */
-  uint32_t differing[SIM_REGIONS];      /* sectors that differ */
+  uint32_t differing[SIM_REGIONS]; /* sectors that differ */
   uint8_t differs[SIM_SECTORS];
   struct seen_gen {
     struct gen_id gen, parent;
-    int acked_by;               /* node, -1: nobody */
+    int acked_by; /* node, -1: nobody */
   } gens[SIM_GENERATIONS];
   uint32_t gen_count;
 };
@@ -416,7 +439,7 @@ extern struct sim_report *sim_report;
 
 /* sim-world.c */
 void sim_run (const struct sim_options *options);
-void *sim_alloc (struct sim *sim, size_t bytes);        /* zeroed */
+void *sim_alloc (struct sim *sim, size_t bytes); /* zeroed */
 uint64_t sim_random (struct sim *sim);
 uint64_t sim_below (struct sim *sim, uint64_t bound);
 bool sim_chance (struct sim *sim, uint32_t one_in);
@@ -435,8 +458,7 @@ bool sim_tracing (const struct sim *sim);
 extern const struct model sim_models[MODE_COUNT];
 void fault_plan (struct sim *sim);
 void fault_begin (struct sim *sim);
-void fault_on_action (struct sim *sim, int node,
-                      enum core_action_type type);
+void fault_on_action (struct sim *sim, int node, enum core_action_type type);
 void fault_heal (struct sim *sim);
 
 /* sim-disk.c */
@@ -461,15 +483,13 @@ void link_drained (struct sim *sim, struct node *node);
 void node_init (struct sim *sim, int index);
 void node_start (struct sim *sim, struct node *node);
 void node_crash (struct sim *sim, struct node *node, bool power);
-void node_step (struct sim *sim, struct node *node,
-                struct core_event *event);
+void node_step (struct sim *sim, struct node *node, struct core_event *event);
 void node_link_up (struct sim *sim, struct node *node, uint32_t link);
 void node_frame (struct sim *sim, struct node *node, struct packet *packet);
 void node_link_lost (struct sim *sim, struct node *node);
 void node_worker (struct sim *sim, struct node *node);
 void node_worker_idle (struct sim *sim, struct node *node);
-void node_wait_sync (struct sim *sim, struct node *node,
-                     struct waiter waiter);
+void node_wait_sync (struct sim *sim, struct node *node, struct waiter waiter);
 struct sim_event node_event (const struct node *node, sim_handler *run);
 
 /* sim-shell.c */
@@ -484,8 +504,8 @@ void shell_hash (struct sim *sim, struct node *node,
 struct nbd *nbd_connect (struct sim *sim, struct client *client, int node,
                          const struct core_open *open);
 void nbd_request (struct sim *sim, struct nbd *nbd, uint32_t op);
-void nbd_hang_up (struct sim *sim, struct nbd *nbd);    /* the client */
-void nbd_cut (struct sim *sim, struct nbd *nbd);        /* the network */
+void nbd_hang_up (struct sim *sim, struct nbd *nbd); /* the client */
+void nbd_cut (struct sim *sim, struct nbd *nbd);     /* the network */
 void nbd_opened (struct sim *sim, struct nbd *nbd, int error,
                  struct gen_id gen);
 void nbd_reply (struct sim *sim, struct nbd *nbd, uint32_t op, int error,
@@ -497,8 +517,7 @@ void nbd_request_ended (struct sim *sim, struct nbd *nbd);
 /* sim-client.c */
 void proxy_start (struct sim *sim, struct client *client, bool amnesia);
 void proxy_crash (struct sim *sim, struct client *client);
-void proxy_message (struct sim *sim, struct nbd *nbd,
-                    struct message *message);
+void proxy_message (struct sim *sim, struct nbd *nbd, struct message *message);
 void proxy_refused (struct sim *sim, struct nbd *nbd);
 void proxy_pump (struct sim *sim, struct client *client);
 void proxy_begin (struct sim *sim, struct client *client, uint32_t slot);
@@ -506,16 +525,14 @@ void proxy_begin (struct sim *sim, struct client *client, uint32_t slot);
 /* sim-plain.c */
 void plain_start (struct sim *sim, struct client *client);
 void plain_crash (struct sim *sim, struct client *client);
-void plain_message (struct sim *sim, struct nbd *nbd,
-                    struct message *message);
+void plain_message (struct sim *sim, struct nbd *nbd, struct message *message);
 void plain_refused (struct sim *sim, struct nbd *nbd);
 
 /* sim-load.c */
 void load_init (struct sim *sim);
 void load_start (struct sim *sim, struct client *client, bool amnesia);
 void load_crash (struct sim *sim, struct client *client);
-void load_message (struct sim *sim, struct nbd *nbd,
-                   struct message *message);
+void load_message (struct sim *sim, struct nbd *nbd, struct message *message);
 void load_refused (struct sim *sim, struct nbd *nbd);
 void load_answered (struct sim *sim, struct client *client, uint32_t op,
                     int error, uint32_t *tags);
@@ -526,8 +543,7 @@ bool load_idle (const struct sim *sim);
 /* sim-check.c */
 void check_sector (struct sim *sim, uint32_t sector);
 void check_map (struct sim *sim);
-void check_durable (struct sim *sim, int node, uint32_t sector,
-                    uint32_t tag);
+void check_durable (struct sim *sim, int node, uint32_t sector, uint32_t tag);
 void check_action (struct sim *sim, struct node *node,
                    const struct core_action *action);
 void check_accepted (struct sim *sim, int node, struct gen_id gen);
