@@ -277,7 +277,12 @@ link_free (struct link *link)
 void
 link_connect (struct link *link, uint32_t timeout_ms)
 {
-  connector_dial (link->connector, timeout_ms);
+  /* Decided here, not when the connector gets round to it: by then the
+   * connection may have ended, and the dial would make one that nobody
+   * asked for.
+   */
+  if (!on_connected (link))
+    connector_dial (link->connector, timeout_ms);
 }
 
 void
