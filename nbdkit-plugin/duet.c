@@ -67,15 +67,24 @@ set_ms (const char *key, const char *value, uint64_t max, uint64_t *ms)
   return 0;
 }
 
+/* nbdkit's own message does not name the parameter. */
+static int
+parse_size (const char *key, const char *value, int64_t *size)
+{
+  *size = nbdkit_parse_size (value);
+  if (*size != -1)
+    return 0;
+  nbdkit_error ("%s=%s: not a size", key, value);
+  return -1;
+}
+
 static int
 set_size (const char *key, const char *value, uint64_t *size)
 {
-  int64_t parsed = nbdkit_parse_size (value);
+  int64_t parsed;
 
-  if (parsed == -1) {
-    nbdkit_error ("%s=%s: not a size", key, value);
+  if (parse_size (key, value, &parsed) == -1)
     return -1;
-  }
   if (parsed == 0) {
     nbdkit_error ("%s=%s: must be above 0", key, value);
     return -1;
@@ -87,12 +96,10 @@ set_size (const char *key, const char *value, uint64_t *size)
 static int
 set_region (const char *value)
 {
-  int64_t parsed = nbdkit_parse_size (value);
+  int64_t parsed;
 
-  if (parsed == -1) {
-    nbdkit_error ("region=%s: not a size", value);
+  if (parse_size ("region", value, &parsed) == -1)
     return -1;
-  }
   if (parsed > UINT32_MAX || !meta_is_region_size ((uint32_t) parsed)) {
     nbdkit_error ("region=%s: must be a power of two from 256K to 1G",
                   value);

@@ -295,7 +295,7 @@ decide_line (bool mine, const struct gen_record *newer,
   uint32_t i;
 
   if (newer->data == DATA_CURRENT)
-    return mine ? GEN_SOURCE : GEN_TARGET;
+    return flow (mine, newer);
   for (i = 0; !gen_id_equal (newer->history[i].gen, gen_current (older)); i++)
     if (newer->history[i].kind != GEN_SWITCH)
       return GEN_REFUSE_STALE;
