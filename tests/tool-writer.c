@@ -239,6 +239,8 @@ open_state (const char *path, bool create)
     die ("%s: %s", path, strerror (errno));
   if (create)
     bytes += option.area / option.unit * sizeof state->owner[0];
+  else if (old < (off_t) bytes) /* only a writer begins one */
+    die ("%s: not a state file", path);
   if (old > 0)
     bytes = (size_t) old;
   else if (ftruncate (fd, (off_t) bytes) == -1)
@@ -294,8 +296,10 @@ verify (const char *from, bool settle)
     close (fd);
   nbd_close (nbd);
   if (bad > 0)
-    fprintf (stderr, "tool-writer: %s: %" PRIu64 " units of %" PRIu64 " bytes "
-             "are wrong\n", from, bad, state->unit);
+    fprintf (stderr,
+             "tool-writer: %s: %" PRIu64 " units of %" PRIu64 " bytes "
+             "are wrong\n",
+             from, bad, state->unit);
   return bad > 0;
 }
 
@@ -309,8 +313,8 @@ on_done (void *opaque, int *error)
   uint64_t i, first = slot->offset / state->unit;
 
   if (*error != 0)
-    die ("a request of %u bytes at %" PRIu64 " failed after %" PRId64
-         " ms: %s", slot->length, slot->offset, now_ms () - slot->begun_ms,
+    die ("a request of %u bytes at %" PRIu64 " failed after %" PRId64 " ms: %s",
+         slot->length, slot->offset, now_ms () - slot->begun_ms,
          strerror (*error));
   if (slot->kind == READ) {
     if (differences (slot->buffer, slot->offset, slot->length, false) > 0)
@@ -346,8 +350,8 @@ choose_range (struct slot *slot)
   if (random_below (4) != 0)
     units = 1 + random_below (units);
   slot->length = (uint32_t) (units * state->unit);
-  slot->offset =
-    random_below ((state->area - slot->length) / state->unit + 1) * state->unit;
+  slot->offset = random_below ((state->area - slot->length) / state->unit + 1) *
+    state->unit;
   for (i = 0; i < SLOTS_MAX; i++)
     if (slots[i].busy && slots[i].offset < slot->offset + slot->length &&
         slot->offset < slots[i].offset + slots[i].length)
@@ -360,8 +364,7 @@ send_zero (struct nbd_handle *nbd, const struct slot *slot,
            nbd_completion_callback callback)
 {
   switch (random_below (3)) {
-  case 0:
-    return nbd_aio_trim (nbd, slot->length, slot->offset, callback, 0);
+  case 0: return nbd_aio_trim (nbd, slot->length, slot->offset, callback, 0);
   case 1:
     return nbd_aio_zero (nbd, slot->length, slot->offset, callback,
                          LIBNBD_CMD_FLAG_NO_HOLE);
@@ -381,7 +384,7 @@ begin (unsigned which)
 
   if (!choose_range (slot))
     return;
-  slot->kind = die_roll < option.reads ? READ
+  slot->kind = die_roll < option.reads       ? READ
     : die_roll < option.reads + option.zeros ? ZERO
                                              : WRITE;
   slot->busy = true;
@@ -418,9 +421,10 @@ turn (void)
   for (i = 0; i < option.connections; i++) {
     direction = nbd_aio_get_direction (handles[i]);
     fds[i].fd = nbd_aio_get_fd (handles[i]);
-    fds[i].events =
-      (short) ((direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
-               (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0));
+    fds[i].events = (short) ((direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN
+                                                                    : 0) |
+                             (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT
+                                                                     : 0));
     fds[i].revents = 0;
   }
   r = poll (fds, (nfds_t) option.connections, 100);
@@ -437,8 +441,7 @@ turn (void)
       die ("connection %u: %s", i, nbd_get_error ());
     r = 1;
   }
-  if (busy > 0 &&
-      now_ms () - last_answer_ms > (int64_t) option.patience * 1000)
+  if (busy > 0 && now_ms () - last_answer_ms > (int64_t) option.patience * 1000)
     die ("no answer for %" PRIu64 " s", option.patience);
 }
 
