@@ -88,12 +88,14 @@ SIM_SRC := $(sort $(wildcard tests/sim*.c))
 TOOL_SRC := $(sort $(wildcard tests/tool-*.c))
 MAN_SRC := $(sort $(wildcard docs/*.pod))
 
-# Preloaded by tests of SAN=thread.
-TSAN_FIRST_SRC := tests/tsan-first.c
+# Preloaded into nbdkit by tests of sanitizer builds.
+SAN_FIRST_SRC := tests/sanitizer-first.c
+# Preloaded by tests of broken disks.
+PRELOAD_SRC := $(sort $(wildcard tests/preload-*.c))
 
 LIBRARY := $(PURE) $(SHELLS) $(PROXY)
 SOURCES := $(LIBRARY) $(DUET) $(DUETPROXY) $(DUETCTL) \
-  $(UNIT_SRC) $(SIM_SRC) $(TOOL_SRC) $(TSAN_FIRST_SRC)
+  $(UNIT_SRC) $(SIM_SRC) $(TOOL_SRC) $(PRELOAD_SRC) $(SAN_FIRST_SRC)
 
 # --------------------------------------------------------------- flags
 
@@ -155,7 +157,8 @@ PLUGINS := $(BUILD)/nbdkit-duet-plugin.so $(BUILD)/nbdkit-duetproxy-plugin.so
 UNIT := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/%)
 SIM := $(if $(SIM_SRC),$(BUILD)/sim)
 TOOLS := $(TOOL_SRC:tests/%.c=$(BUILD)/tests/%)
-TSAN_FIRST := $(if $(filter thread,$(SAN)),$(BUILD)/tsan-first.so)
+PRELOAD := $(PRELOAD_SRC:tests/%.c=$(BUILD)/tests/%.so)
+SAN_FIRST := $(if $(SAN),$(BUILD)/sanitizer-first.so)
 MAN := $(MAN_SRC:docs/%.pod=$(BUILD)/man/%.1)
 E2E := $(sort $(wildcard tests/test-*.sh))
 
@@ -163,7 +166,7 @@ E2E := $(sort $(wildcard tests/test-*.sh))
 all: $(PLUGINS) $(BUILD)/duetctl $(BUILD)/nbdkit $(MAN)
 
 .PHONY: tests
-tests: $(UNIT) $(SIM) $(TOOLS) $(TSAN_FIRST)
+tests: $(UNIT) $(SIM) $(TOOLS) $(PRELOAD) $(SAN_FIRST)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -217,7 +220,12 @@ $(TOOLS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libduet.a
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_NBD) $(LIBS_CORE)
 
-$(BUILD)/tsan-first.so: $(call obj,$(TSAN_FIRST_SRC))
+$(PRELOAD): $(BUILD)/tests/%.so: $(BUILD)/obj/tests/%.o
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $^
+
+$(BUILD)/sanitizer-first.so: $(call obj,$(SAN_FIRST_SRC))
 	$(call say,LD)
 	$(Q)$(CC) -shared -Wl,-z,initfirst $(LDFLAGS_ALL) -o $@ $^
 

@@ -41,12 +41,16 @@ proxy_uri="nbd+unix:///?socket=$dir/proxy.sock"
 # A report goes to stderr: to $dir/NAME.log, or to the test's own log.
 preload=()
 case $SAN in
-  address) preload=("LD_PRELOAD=$("${CC:-gcc}" -print-file-name=libasan.so)") ;;
-  thread)
-    preload=("LD_PRELOAD=$("${CC:-gcc}" -print-file-name=libtsan.so)")
-    preload[0]+=" $BUILD/tsan-first.so"
-    ;;
+  address) runtime=libasan.so ;;
+  thread) runtime=libtsan.so ;;
+  *) runtime= ;;
 esac
+if [ -n "$runtime" ]; then
+  runtime=$("${CC:-gcc}" -print-file-name="$runtime")
+  [ -e "$BUILD/sanitizer-first.so" ] ||
+    { echo "no $BUILD/sanitizer-first.so: make SAN=$SAN tests" >&2; exit 1; }
+  preload=("LD_PRELOAD=$runtime $BUILD/sanitizer-first.so")
+fi
 export ASAN_OPTIONS=exitcode=66:print_legend=0
 export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
 export UBSAN_OPTIONS=print_stacktrace=1
@@ -212,8 +216,12 @@ stop_nbdkit ()
 # KILL, other signals (STOP, CONT) are only sent.
 kill_nbdkit ()
 {
-  kill "-${2:-KILL}" "${pid[$1]}"
-  [ "${2:-KILL}" != KILL ] || wait_nbdkit "$1" || true
+  local p=${pid[$1]}
+  kill "-${2:-KILL}" "$p"
+  if [ "${2:-KILL}" = KILL ]; then
+    unset "pid[$1]"
+    wait "$p" 2> /dev/null || true
+  fi
 }
 
 # ------------------------------------------------------------------ nodes

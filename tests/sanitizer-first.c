@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tsan-first.c: starts ThreadSanitizer in a process that is not sanitized
- * itself, before any other library's constructor runs.
+ * sanitizer-first.c: starts ASan or TSan in a process that is not
+ * sanitized itself, before any other library's constructor runs.
  *
  * nbdkit gets the runtime by LD_PRELOAD.  The runtime would then start
  * itself at the first call it intercepts, which is in the middle of a
@@ -13,10 +13,16 @@
  * Preloaded into nbdkit by tests/functions.sh; never part of a program.
  */
 
-void __tsan_init (void);
+#ifdef __SANITIZE_THREAD__
+#define INIT __tsan_init
+#else
+#define INIT __asan_init
+#endif
+
+void INIT (void);
 
 __attribute__ ((constructor)) static void
-start_tsan (void)
+start_sanitizer (void)
 {
-  __tsan_init ();
+  INIT ();
 }
