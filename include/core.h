@@ -27,104 +27,108 @@
 #include "wire.h"
 
 enum {
-  CORE_REQUESTS_MAX = 1024,     /* client requests in the core at once */
-  CORE_CONNS_MAX = 1024,        /* client connections */
-  CORE_CHUNKS_MAX = 16,         /* resync chunks under way */
-  CORE_SENT_MAX = 8192,         /* data frames sent and not acked */
+  CORE_REQUESTS_MAX = 1024, /* client requests in the core at once */
+  CORE_CONNS_MAX = 1024,    /* client connections */
+  CORE_CHUNKS_MAX = 16,     /* resync chunks under way */
+  CORE_SENT_MAX = 8192,     /* data frames sent and not acked */
   CORE_SENT_BYTES_MAX = 64 * 1024 * 1024,
-  CORE_ACTIONS_MAX = 4096,      /* in one list */
-  CORE_REGION_IDLE_MS = 10000,  /* a region bit outlives its last write */
-  CORE_ATTEMPT_MS = 50,         /* fresh attempt to reach the peer */
-  CORE_RECONNECT_MS = 250,      /* longest time between attempts */
-  CORE_RETRY_MS = 1000,         /* least time between switches by request,
+  CORE_ACTIONS_MAX = 4096,     /* in one list */
+  CORE_REGION_IDLE_MS = 10000, /* a region bit outlives its last write */
+  CORE_ATTEMPT_MS = 50,        /* fresh attempt to reach the peer */
+  CORE_RECONNECT_MS = 250,     /* longest time between attempts */
+  CORE_RETRY_MS = 1000,        /* least time between switches by request,
                                    and between refused handshakes */
-  CORE_STALL_FACTOR = 10,       /* times dead_ms: an ack must come */
+  CORE_STALL_FACTOR = 10,      /* times dead_ms: an ack must come */
 };
 
 /* takeover= */
 enum core_takeover {
-  TAKEOVER_PROXY,       /* proxied clients decide (the default) */
-  TAKEOVER_ANY,         /* whoever asks */
-  TAKEOVER_MANUAL,      /* a backup takes over only by the operator */
+  TAKEOVER_PROXY,  /* proxied clients decide (the default) */
+  TAKEOVER_ANY,    /* whoever asks */
+  TAKEOVER_MANUAL, /* a backup takes over only by the operator */
 };
 
 /* Node states as users see them. */
-#define CORE_STATES(X)                                                  \
-  X (STATE_WAITING, "waiting")      /* started, no word from the peer */\
-  X (STATE_BACKUP, "backup")                                            \
-  X (STATE_SYNCING, "syncing")      /* target of a resync */            \
-  X (STATE_PRIMARY, "primary")      /* peer in sync */                  \
-  X (STATE_SOLO, "solo")            /* members is me alone */           \
-  X (STATE_CANDIDATE, "candidate")  /* link lost, waiting to be chosen */\
-  X (STATE_DIVERGED, "diverged")                                        \
+#define CORE_STATES(X)                                                   \
+  X (STATE_WAITING, "waiting") /* started, no word from the peer */      \
+  X (STATE_BACKUP, "backup")                                             \
+  X (STATE_SYNCING, "syncing")     /* target of a resync */              \
+  X (STATE_PRIMARY, "primary")     /* peer in sync */                    \
+  X (STATE_SOLO, "solo")           /* members is me alone */             \
+  X (STATE_CANDIDATE, "candidate") /* link lost, waiting to be chosen */ \
+  X (STATE_DIVERGED, "diverged")                                         \
   X (STATE_FAILED, "failed")
 #define CORE_STATE_ENUM(name, word) name,
 enum core_state { CORE_STATES (CORE_STATE_ENUM) CORE_STATE_COUNT };
 
 struct core_config {
-  uint64_t beat_ms;             /* heartbeat interval, >= 1 */
-  uint64_t dead_ms;             /* silence that ends a link, > beat_ms */
-  uint64_t resync_rate;         /* bytes per second, 0: no cap */
+  uint64_t beat_ms;     /* heartbeat interval, >= 1 */
+  uint64_t dead_ms;     /* silence that ends a link, > beat_ms */
+  uint64_t resync_rate; /* bytes per second, 0: no cap */
   enum core_takeover takeover;
-  uint64_t boot;                /* random, different at each start */
+  uint64_t boot; /* random, different at each start */
 };
 
 /* ------------------------------------------------------------ events */
 
 enum core_event_type {
-  EV_START,             /* once, first */
-  EV_TICK,              /* core_deadline has come; harmless at any time */
-  EV_OPEN,              /* slot = connection, open */
-  EV_CLOSE,             /* slot = connection; its requests have ended */
-  EV_REQUEST,           /* slot = request, request */
-  EV_LOCAL_DONE,        /* slot = request, error: ACT_LOCAL ended; a
+  EV_START,          /* once, first */
+  EV_TICK,           /* core_deadline has come; harmless at any time */
+  EV_OPEN,           /* slot = connection, open */
+  EV_CLOSE,          /* slot = connection; its requests have ended */
+  EV_REQUEST,        /* slot = request, request */
+  EV_LOCAL_DONE,     /* slot = request, error: ACT_LOCAL ended; a
                            write is durable when error is 0 */
-  EV_LINK_UP,           /* link: a connection after its greeting; only
+  EV_LINK_UP,        /* link: a connection after its greeting; only
                            while there is no other */
-  EV_LINK_DOWN,         /* link: gone; every frame taken off it has been
+  EV_LINK_DOWN,      /* link: gone; every frame taken off it has been
                            applied or dropped, nothing of it will touch
                            the store any more */
-  EV_CONNECT_FAILED,    /* an ACT_CONNECT ended without EV_LINK_UP */
-  EV_FRAME,             /* link, frame, and for HELLO and ADOPT hello,
+  EV_CONNECT_FAILED, /* an ACT_CONNECT ended without EV_LINK_UP */
+  EV_FRAME,          /* link, frame, and for HELLO and ADOPT hello,
                            for MARKS and CLEAR payload.  A data frame's
                            payload is kept until ACT_APPLY names its seq */
-  EV_APPLIED,           /* link, seq, error: all frames up to seq that
+  EV_APPLIED,        /* link, seq, error: all frames up to seq that
                            ACT_APPLY named are durable; or one failed */
-  EV_SB_DURABLE,        /* version, error */
-  EV_MAP_DURABLE,       /* error: the pages of the last ACT_PERSIST_MAP */
-  EV_STORE_SYNCED,      /* version of ACT_SYNC_STORE, error */
-  EV_CHUNK_DONE,        /* slot = chunk, error, blocks = differing blocks
+  EV_SB_DURABLE,     /* version, error */
+  EV_MAP_DURABLE,    /* error: the pages of the last ACT_PERSIST_MAP */
+  EV_STORE_SYNCED,   /* version of ACT_SYNC_STORE, error */
+  EV_CHUNK_DONE,     /* slot = chunk, error, blocks = differing blocks
                            that were read, zeros = those that are zero
                            (a subset of blocks) */
-  EV_CHUNK_FREE,        /* slot = chunk: all its WRITE frames (if it had
+  EV_CHUNK_FREE,     /* slot = chunk: all its WRITE frames (if it had
                            any) have left the queue; the buffer may be
                            used again */
-  EV_HANGUP,            /* slot = connection: its client has gone while
+  EV_HANGUP,         /* slot = connection: its client has gone while
                            something waits: end that, then EV_CLOSE */
-  EV_STOP,              /* the process ends: finish what waits */
+  EV_STOP,           /* the process ends: finish what waits */
 };
 
 enum core_request_kind {
-  REQ_READ, REQ_WRITE, REQ_TRIM, REQ_ZERO, REQ_FLUSH,
+  REQ_READ,
+  REQ_WRITE,
+  REQ_TRIM,
+  REQ_ZERO,
+  REQ_FLUSH,
 };
 
 struct core_open {
   bool proxied;
-  uint64_t client;              /* proxied: client id, not 0 */
-  uint64_t session;             /* proxied: session number, from 1 */
-  struct gen_id shown;          /* newest generation the client was
+  uint64_t client;     /* proxied: client id, not 0 */
+  uint64_t session;    /* proxied: session number, from 1 */
+  struct gen_id shown; /* newest generation the client was
                                    served under; epoch 0: none */
-  bool unreachable;             /* it says it cannot reach the primary */
+  bool unreachable;    /* it says it cannot reach the primary */
 };
 
 struct core_event {
   enum core_event_type type;
-  uint64_t now_ms;              /* every event; never goes back */
-  uint64_t random;              /* every event: 64 fresh random bits */
+  uint64_t now_ms; /* every event; never goes back */
+  uint64_t random; /* every event: 64 fresh random bits */
   uint32_t slot;
   uint32_t link;
-  int error;                    /* errno or 0 */
-  bool fatal;                   /* with error: an fdatasync failed, the
+  int error;  /* errno or 0 */
+  bool fatal; /* with error: an fdatasync failed, the
                                    store cannot be trusted any more */
   uint64_t seq;
   uint64_t version;
@@ -136,7 +140,7 @@ struct core_event {
     uint32_t conn;
     uint64_t offset;
     uint64_t length;
-    bool punch;                 /* ZERO: may free the space */
+    bool punch; /* ZERO: may free the space */
   } request;
   const struct wire_frame *frame;
   const struct wire_hello *hello;
@@ -146,38 +150,38 @@ struct core_event {
 /* ----------------------------------------------------------- actions */
 
 enum core_action_type {
-  ACT_LOCAL,            /* slot = request: carry out its local part: read,
+  ACT_LOCAL,       /* slot = request: carry out its local part: read,
                            or write and make durable; then EV_LOCAL_DONE */
-  ACT_COMPLETE,         /* slot = request, error: answer the client; the
+  ACT_COMPLETE,    /* slot = request, error: answer the client; the
                            slot is free again */
-  ACT_OPEN_DONE,        /* slot = connection, error (0, or why not with
+  ACT_OPEN_DONE,   /* slot = connection, error (0, or why not with
                            reason); after an error the slot is free */
-  ACT_CONN_ENDED,       /* slot = connection: it will only get ESHUTDOWN
+  ACT_CONN_ENDED,  /* slot = connection: it will only get ESHUTDOWN
                            from now on; hang up if you can */
-  ACT_SEND,             /* link, frame: queue it.  Payload: WRITE of a
+  ACT_SEND,        /* link, frame: queue it.  Payload: WRITE of a
                            request: slot = request, bytes [frame.offset -
                            request.offset); with WIRE_RESYNC: slot =
                            chunk, bytes [frame.offset % MARKS_CHUNK);
                            HELLO, ADOPT: core_hello; MARKS: page
                            frame.offset of core_map; CLEAR: core_clear */
-  ACT_APPLY,            /* link, seq: the data frame may touch the store */
-  ACT_HASH,             /* link, frame (a HASH_REQUEST): after all frames
+  ACT_APPLY,       /* link, seq: the data frame may touch the store */
+  ACT_HASH,        /* link, frame (a HASH_REQUEST): after all frames
                            named before are written (not synced), hash and
                            send HASH_REPLY with the same offset, length
                            and arg */
-  ACT_PERSIST_SB,       /* version: write core_record now, then
+  ACT_PERSIST_SB,  /* version: write core_record now, then
                            EV_SB_DURABLE; one at a time */
-  ACT_PERSIST_MAP,      /* first, last: write these map pages (as they are
+  ACT_PERSIST_MAP, /* first, last: write these map pages (as they are
                            now), then EV_MAP_DURABLE; one at a time */
-  ACT_SYNC_STORE,       /* version: fdatasync, then EV_STORE_SYNCED */
-  ACT_CHUNK,            /* slot = chunk: offset, length, blocks: read these
+  ACT_SYNC_STORE,  /* version: fdatasync, then EV_STORE_SYNCED */
+  ACT_CHUNK,       /* slot = chunk: offset, length, blocks: read these
                            blocks; compare: the peer's hashes of the last
                            HASH_REPLY with arg = slot say which differ.
                            Then EV_CHUNK_DONE */
-  ACT_CONNECT,          /* try once to reach the peer, at most version ms
+  ACT_CONNECT,     /* try once to reach the peer, at most version ms
                            to the greeting */
-  ACT_DROP_LINK,        /* link: close it; EV_LINK_DOWN follows */
-  ACT_STATE,            /* the state or its reason changed: log it */
+  ACT_DROP_LINK,   /* link: close it; EV_LINK_DOWN follows */
+  ACT_STATE,       /* the state or its reason changed: log it */
 };
 
 struct core_action {
@@ -192,7 +196,7 @@ struct core_action {
   uint64_t offset;
   uint64_t length;
   uint64_t blocks;
-  const char *reason;           /* static text */
+  const char *reason; /* static text */
   struct wire_frame frame;
 };
 
@@ -212,8 +216,8 @@ struct core;
  * DATA_BLANK, node, size, region_size and has_data set.  NULL: no memory.
  */
 struct core *core_new (const struct core_config *config,
-                       const struct gen_record *record,
-                       const uint8_t *map, uint64_t map_bytes);
+                       const struct gen_record *record, const uint8_t *map,
+                       uint64_t map_bytes);
 void core_free (struct core *core);
 
 /* One step.  The list belongs to the core and is valid until the next. */
@@ -231,25 +235,29 @@ const uint64_t *core_clear (const struct core *core);
 /* Is this HASH_REPLY one that the core waits for?  Asked before the step,
  * so that nothing else can overwrite hashes that are in use.
  */
-bool core_hash_wanted (const struct core *core,
-                       const struct wire_frame *frame);
+bool core_hash_wanted (const struct core *core, const struct wire_frame *frame);
+
+/* False: the store failed, and a data frame that waits for ACT_APPLY will
+ * never be named: throw it away, so that the link's end is seen.
+ */
+bool core_takes_data (const struct core *core);
 
 /* A copy of what status shows. */
 struct core_view {
   enum core_state state;
-  const char *reason;           /* one sentence, static text */
-  bool serving;                 /* client requests are carried out */
-  bool linked;                  /* a link is up and decided */
-  bool resyncing;               /* source of a resync or reconcile */
-  enum core_state peer_state;   /* as far as known; waiting: unknown */
+  const char *reason;         /* one sentence, static text */
+  bool serving;               /* client requests are carried out */
+  bool linked;                /* a link is up and decided */
+  bool resyncing;             /* source of a resync or reconcile */
+  enum core_state peer_state; /* as far as known; waiting: unknown */
   struct gen_record record;
   uint64_t dirty_bytes;
   uint64_t resync_done_bytes;
   uint64_t resync_total_bytes;
   uint64_t resync_started_ms;
-  uint32_t requests;            /* in the core now */
+  uint32_t requests; /* in the core now */
   uint32_t conns;
-  uint64_t rtt_ms;              /* of the last answered ping */
+  uint64_t rtt_ms; /* of the last answered ping */
 };
 void core_view (const struct core *core, struct core_view *view);
 

@@ -272,6 +272,10 @@ on_outgoing (struct connector *connector)
   switch (hail_receive (&connector->outgoing, &greeting)) {
   case HAIL_PART: break;
   case HAIL_WHOLE: on_answer (connector, &greeting); break;
+  case HAIL_VERSION:
+    connector->callbacks.version (connector->opaque);
+    dial_next (connector);
+    break;
   case HAIL_BAD: dial_next (connector); break;
   }
 }
@@ -353,6 +357,10 @@ on_incoming (struct connector *connector, struct hail *hail)
   switch (hail_receive (hail, &greeting)) {
   case HAIL_PART: break;
   case HAIL_WHOLE: on_greeting (connector, hail, &greeting); break;
+  case HAIL_VERSION:
+    connector->callbacks.version (connector->opaque);
+    hail_close (hail);
+    break;
   case HAIL_BAD: hail_close (hail); break;
   }
 }

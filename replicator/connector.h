@@ -23,6 +23,8 @@ struct connector_callbacks {
   void (*taken) (void *opaque, int fd, const char *address);
   /* What connector_dial asked for has failed. */
   void (*failed) (void *opaque);
+  /* Somebody greets in another version of the protocol. */
+  void (*version) (void *opaque);
   /* Is there a connection that nobody has given up yet? */
   bool (*connected) (void *opaque);
 };

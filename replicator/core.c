@@ -98,6 +98,12 @@ core_clear (const struct core *core)
   return core->clear;
 }
 
+bool
+core_takes_data (const struct core *core)
+{
+  return !core->failed_now;
+}
+
 /* ---------------------------------------------------- small services */
 
 /* splitmix64 (Steele, Lea, Flood 2014): turns the event's random bits
@@ -121,7 +127,7 @@ core_emit (struct core *core, enum core_action_type type)
 
   assert (core->out.count < CORE_ACTIONS_MAX);
   action = &core->out.list[core->out.count++];
-  *action = (struct core_action) { .type = type, .link = core->link };
+  *action = (struct core_action){ .type = type, .link = core->link };
   return action;
 }
 
@@ -180,8 +186,7 @@ core_drained (const struct core *core)
 {
   unsigned i;
 
-  if (core->local_out > 0 || !core_settled (core) ||
-      core->change != GEN_NONE)
+  if (core->local_out > 0 || !core_settled (core) || core->change != GEN_NONE)
     return false;
   for (i = 0; i < CORE_CHUNKS_MAX; i++)
     if (core->chunks[i].state == CHUNK_READING || core->chunks[i].buffer_busy)
@@ -193,17 +198,17 @@ core_drained (const struct core *core)
 bool
 core_may_serve (const struct core *core)
 {
-  if (core->record.data != DATA_CURRENT || core->failed_now ||
-      core->stopping || core->change != GEN_NONE || !core_settled (core) ||
-      !core_synced (core) || !core_is_primary (core))
+  if (core->record.data != DATA_CURRENT || core->failed_now || core->stopping ||
+      core->change != GEN_NONE || !core_settled (core) || !core_synced (core) ||
+      !core_is_primary (core))
     return false;
   if (core->phase == LINK_DRAINING || core->phase == LINK_HELLO)
     return false;
   if (!core->record.both)
     return core->relation != REL_TARGET;
   return core->phase == LINK_DECIDED && core->relation == REL_SYNC &&
-         core->sync != SYNC_MARKS && core->peer_joined &&
-         core->switching != SWITCH_GRANTED;
+    core->sync != SYNC_MARKS && core->peer_joined &&
+    core->switching != SWITCH_GRANTED;
 }
 
 /* --------------------------------------------------------- generations */
@@ -268,8 +273,7 @@ core_fail (struct core *core, int error, const char *reason)
       !core->change_adopts)
     core->record = core->previous;
   core->change = GEN_NONE;
-  if (core->record.data == DATA_CURRENT ||
-      core->record.data == DATA_SYNCING) {
+  if (core->record.data == DATA_CURRENT || core->record.data == DATA_SYNCING) {
     core->record.data = DATA_FAILED;
     core_save (core, true);
   }
@@ -323,11 +327,11 @@ static enum core_state
 sync_state (const struct core *core, const char **reason)
 {
   if (core_is_primary (core)) {
-    *reason = core->sync == SYNC_OFF ? "both copies are in sync"
+    *reason = core->sync == SYNC_OFF
+      ? "both copies are in sync"
       : "both copies hold all acknowledged writes; reconciling blocks that "
         "were in flight";
-    if (core->switching == SWITCH_GRANTING ||
-        core->switching == SWITCH_GRANTED)
+    if (core->switching == SWITCH_GRANTING || core->switching == SWITCH_GRANTED)
       *reason = "handing the primary role to the peer";
     return STATE_PRIMARY;
   }
@@ -374,7 +378,8 @@ core_state_of (const struct core *core, const char **reason)
   }
   *reason = unlinked_reason (core);
   return core->link_reason != NULL && core->record.data == DATA_CURRENT
-    ? STATE_CANDIDATE : STATE_WAITING;
+    ? STATE_CANDIDATE
+    : STATE_WAITING;
 }
 
 static enum core_state
@@ -384,16 +389,13 @@ peer_state_of (const struct core *core)
     return STATE_WAITING;
   switch (core->relation) {
   case REL_SYNC:
-    return core->record.primary != 0 && !core_is_primary (core)
-      ? STATE_PRIMARY : STATE_BACKUP;
-  case REL_SOURCE:
-    return STATE_SYNCING;
-  case REL_TARGET:
-    return STATE_SOLO;
-  case REL_DIVERGED:
-    return STATE_DIVERGED;
-  case REL_NONE: case REL_CREATE:
-    break;
+    return core->record.primary != 0 && !core_is_primary (core) ? STATE_PRIMARY
+                                                                : STATE_BACKUP;
+  case REL_SOURCE: return STATE_SYNCING;
+  case REL_TARGET: return STATE_SOLO;
+  case REL_DIVERGED: return STATE_DIVERGED;
+  case REL_NONE:
+  case REL_CREATE: break;
   }
   return STATE_WAITING;
 }
@@ -401,7 +403,7 @@ peer_state_of (const struct core *core)
 void
 core_view (const struct core *core, struct core_view *view)
 {
-  *view = (struct core_view) {
+  *view = (struct core_view){
     .serving = core_may_serve (core),
     .linked = core->phase == LINK_DECIDED,
     .resyncing = core->phase == LINK_DECIDED && core->sync != SYNC_OFF,
@@ -466,7 +468,7 @@ core_advance (struct core *core)
     client_advance (core);
     sync_advance (core);
     again |= core->change != GEN_NONE && core_settled (core) &&
-             core_synced (core);
+      core_synced (core);
     assert (++rounds < 8);
   } while (again);
   pump_persist (core);

@@ -79,12 +79,11 @@ read_name (const char *name, struct core_open *open)
 {
   struct export_ask ask;
 
-  *open = (struct core_open) { .proxied = false };
+  *open = (struct core_open){ .proxied = false };
   switch (exportname_parse (name, &ask)) {
-  case EXPORTNAME_PLAIN:
-    return 0;
+  case EXPORTNAME_PLAIN: return 0;
   case EXPORTNAME_PROXY:
-    *open = (struct core_open) {
+    *open = (struct core_open){
       .proxied = true,
       .client = ask.client,
       .session = ask.session,
@@ -92,8 +91,7 @@ read_name (const char *name, struct core_open *open)
       .unreachable = ask.unreachable,
     };
     return 0;
-  case EXPORTNAME_BAD:
-    break;
+  case EXPORTNAME_BAD: break;
   }
   return -1;
 }
@@ -108,14 +106,12 @@ engine_open (struct engine *engine, const char *name, char *error,
   int why;
 
   if (read_name (name, &event.open) == -1)
-    return refuse (engine, EINVAL, "malformed export name", error,
-                   error_size);
+    return refuse (engine, EINVAL, "malformed export name", error, error_size);
   pthread_mutex_lock (&engine->lock);
   event.slot = take_conn_locked (engine);
   if (event.slot == NO_SLOT) {
     pthread_mutex_unlock (&engine->lock);
-    return refuse (engine, EMFILE, "too many connections", error,
-                   error_size);
+    return refuse (engine, EMFILE, "too many connections", error, error_size);
   }
   conn = &engine->conns[event.slot];
   conn->done = false;
@@ -163,14 +159,14 @@ carry_out_local (struct engine *engine, struct engine_request *request,
   case REQ_WRITE:
     r = store_write (engine->store, request->buffer, offset, length);
     break;
-  case REQ_TRIM: case REQ_ZERO:
+  case REQ_TRIM:
+  case REQ_ZERO:
     r = store_zero (engine->store, offset, length,
-                    event->request.punch ||
-                    event->request.kind == REQ_TRIM, false);
+                    event->request.punch || event->request.kind == REQ_TRIM,
+                    false);
     break;
-  case REQ_FLUSH: default:
-    r = 0;
-    break;
+  case REQ_FLUSH:
+  default: r = 0; break;
   }
   if (r == 0 && event->request.kind != REQ_READ) {
     r = store_sync (engine->store);
@@ -202,15 +198,14 @@ count_request (struct engine *engine, const struct core_event *event,
                uint64_t began_us, int error)
 {
   static const enum engine_kind kinds[] = {
-    [REQ_READ] = ENGINE_READ, [REQ_WRITE] = ENGINE_WRITE,
-    [REQ_TRIM] = ENGINE_TRIM, [REQ_ZERO] = ENGINE_ZERO,
+    [REQ_READ] = ENGINE_READ,   [REQ_WRITE] = ENGINE_WRITE,
+    [REQ_TRIM] = ENGINE_TRIM,   [REQ_ZERO] = ENGINE_ZERO,
     [REQ_FLUSH] = ENGINE_FLUSH,
   };
   enum engine_kind kind = kinds[event->request.kind];
 
   if (error != 0) {
-    atomic_fetch_add_explicit (&engine->errors[kind], 1,
-                               memory_order_relaxed);
+    atomic_fetch_add_explicit (&engine->errors[kind], 1, memory_order_relaxed);
     return;
   }
   atomic_fetch_add_explicit (&engine->count[kind], 1, memory_order_relaxed);
@@ -230,7 +225,7 @@ serve_locked (struct engine *engine, struct engine_request *request,
     if (request->local_go) {
       request->local_go = false;
       engine_unlock_and_send (engine);
-      done = (struct core_event) { .type = EV_LOCAL_DONE, .slot = slot };
+      done = (struct core_event){ .type = EV_LOCAL_DONE, .slot = slot };
       carry_out_local (engine, request, &done);
       pthread_mutex_lock (&engine->lock);
       engine_step_locked (engine, &done);
@@ -311,8 +306,10 @@ engine_zero (struct engine_conn *conn, uint64_t length, uint64_t offset,
              bool punch, bool fast)
 {
   struct core_event event = {
-    .request = { .kind = punch ? REQ_TRIM : REQ_ZERO, .offset = offset,
-                 .length = length, .punch = punch },
+    .request = { .kind = punch ? REQ_TRIM : REQ_ZERO,
+                 .offset = offset,
+                 .length = length,
+                 .punch = punch },
   };
 
   if (fast && !store_zero_is_fast (conn->engine->store, punch)) {
@@ -341,8 +338,7 @@ engine_extents (struct engine_conn *conn, uint64_t length, uint64_t offset,
 {
   if (engine_flush (conn) == -1)
     return -1;
-  return store_extents (conn->engine->store, offset, length, extent,
-                        opaque);
+  return store_extents (conn->engine->store, offset, length, extent, opaque);
 }
 
 int

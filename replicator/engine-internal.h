@@ -30,19 +30,19 @@
 #include "store.h"
 
 enum {
-  ENGINE_SYNC_FRAMES = 512,             /* applied before one fdatasync */
+  ENGINE_SYNC_FRAMES = 512, /* applied before one fdatasync */
   ENGINE_SYNC_BYTES = 8 * 1024 * 1024,
-  ENGINE_HASHES = 64,                   /* blocks in a chunk */
-  ENGINE_WAIT_MS = 500,                 /* between looks at stopping () */
+  ENGINE_HASHES = 64,   /* blocks in a chunk */
+  ENGINE_WAIT_MS = 500, /* between looks at stopping () */
 };
 
 /* A frame under way to the link, with what its end means. */
 struct out_frame {
-  struct link_frame link;               /* first */
+  struct link_frame link; /* first */
   struct engine *engine;
-  uint32_t request;                     /* NO_SLOT: none */
+  uint32_t request; /* NO_SLOT: none */
   uint32_t chunk;
-  bool embedded;                        /* else malloc'd, payload behind */
+  bool embedded; /* else malloc'd, payload behind */
 };
 
 struct engine_request {
@@ -50,9 +50,9 @@ struct engine_request {
   /* lock: */
   bool local_go, done;
   int error;
-  struct core_event event;              /* as it began */
-  void *buffer;                         /* data of a read or write */
-  atomic_uint frames_out;               /* frames that refer to buffer */
+  struct core_event event; /* as it began */
+  void *buffer;            /* data of a read or write */
+  atomic_uint frames_out;  /* frames that refer to buffer */
   struct out_frame frame;
 };
 
@@ -60,15 +60,15 @@ struct engine_conn {
   struct engine *engine;
   uint32_t slot;
   sem_t wake;
-  bool done;                            /* lock */
-  int error;                            /* lock */
-  const char *reason;                   /* lock */
+  bool done;          /* lock */
+  int error;          /* lock */
+  const char *reason; /* lock */
 };
 
 /* A resync chunk's buffers. */
 struct engine_chunk {
-  uint8_t *data;                        /* MARKS_CHUNK bytes */
-  uint8_t hashes[ENGINE_HASHES * WIRE_HASH];    /* the peer's */
+  uint8_t *data;                             /* MARKS_CHUNK bytes */
+  uint8_t hashes[ENGINE_HASHES * WIRE_HASH]; /* the peer's */
   atomic_uint frames_out;
 };
 
@@ -77,16 +77,16 @@ struct engine {
   struct store *store;
   struct link *link;
   struct control *control;
-  struct jobs *jobs;                    /* metadata, syncs, log */
-  struct jobs *chunk_jobs;              /* resync reads */
+  struct jobs *jobs;       /* metadata, syncs, log */
+  struct jobs *chunk_jobs; /* resync reads */
   uint64_t size;
 
   pthread_mutex_t lock;
   /* lock: */
   struct core *core;
   bool stopping;
-  pthread_cond_t timer_wake;            /* CLOCK_MONOTONIC */
-  uint64_t timer_target;                /* ms, when the timer looks next */
+  pthread_cond_t timer_wake; /* CLOCK_MONOTONIC */
+  uint64_t timer_target;     /* ms, when the timer looks next */
   pthread_cond_t slot_free;
   uint32_t free_requests[CORE_REQUESTS_MAX], free_request_count;
   uint32_t free_conns[CORE_CONNS_MAX], free_conn_count;
@@ -94,20 +94,22 @@ struct engine {
   struct engine_request requests[CORE_REQUESTS_MAX];
   struct engine_chunk chunks[CORE_CHUNKS_MAX];
   uint64_t random;
-  pthread_cond_t applied;               /* apply_seq or dead_link changed */
+  pthread_cond_t applied; /* apply_seq, dead_link or the
+                                           state changed */
   uint32_t apply_link, dead_link;
   uint64_t apply_seq;
-  bool hash_wanted;                     /* set and used by the receiver */
+  bool hash_wanted; /* set and used by the receiver */
   struct wire_frame hash_frame;
+  bool refusal_logged; /* since the last link */
   /* What engine_unlock_and_send does. */
   bool need_flush;
-  uint32_t drop_link;                   /* 0: none */
+  uint32_t drop_link; /* 0: none */
 
   /* receiver thread only: */
   uint64_t rx_seq, rx_bytes;
   uint32_t rx_frames;
   int rx_error;
-  uint8_t *hash_buffer;                 /* MARKS_CHUNK bytes */
+  uint8_t *hash_buffer; /* MARKS_CHUNK bytes */
 
   pthread_t timer;
   bool running;

@@ -39,7 +39,7 @@ chunk_frame_done (struct engine *engine, uint32_t slot)
   freed = malloc (sizeof *freed);
   if (freed == NULL)
     abort ();
-  *freed = (struct chunk_freed) { engine, slot };
+  *freed = (struct chunk_freed){ engine, slot };
   if (jobs_add (engine->jobs, run_chunk_free, freed) == -1)
     abort ();
 }
@@ -69,8 +69,9 @@ new_frame (struct engine *engine, const struct core_action *action,
 
   if (frame == NULL)
     abort ();
-  *frame = (struct out_frame) {
-    .link = { .frame = action->frame, .link = action->link,
+  *frame = (struct out_frame){
+    .link = { .frame = action->frame,
+              .link = action->link,
               .done = frame_done },
     .engine = engine,
     .request = NO_SLOT,
@@ -106,12 +107,13 @@ control_frame (struct engine *engine, const struct core_action *action)
   frame = new_frame (engine, action, length);
   payload = (uint8_t *) (frame + 1);
   switch (action->frame.type) {
-  case WIRE_HELLO_FRAME: case WIRE_ADOPT:
+  case WIRE_HELLO_FRAME:
+  case WIRE_ADOPT:
     wire_encode_hello (core_hello (engine->core), payload);
     break;
   case WIRE_MARKS:
-    memcpy (payload, core_map_page (engine->core,
-                                    (uint32_t) action->frame.offset),
+    memcpy (payload,
+            core_map_page (engine->core, (uint32_t) action->frame.offset),
             MARKS_PAGE_BYTES);
     break;
   case WIRE_CLEAR:
@@ -131,8 +133,9 @@ request_frame (struct engine *engine, const struct core_action *action)
   /* Only the first frame of a request can use the one in its slot. */
   if (atomic_load (&request->frames_out) == 0) {
     frame = &request->frame;
-    *frame = (struct out_frame) {
-      .link = { .frame = action->frame, .link = action->link,
+    *frame = (struct out_frame){
+      .link = { .frame = action->frame,
+                .link = action->link,
                 .done = frame_done },
       .engine = engine,
       .chunk = NO_SLOT,
@@ -153,7 +156,7 @@ void
 engine_queue_locked (struct engine *engine, const struct core_action *action)
 {
   bool data = action->frame.type == WIRE_WRITE ||
-              action->frame.type == WIRE_ZERO;
+    action->frame.type == WIRE_ZERO;
   struct out_frame *frame;
 
   if (data && (action->frame.flags & WIRE_RESYNC) == 0)
@@ -194,8 +197,8 @@ static int
 read_blocks (struct engine *engine, const struct core_action *action,
              uint8_t *data)
 {
-  uint64_t first = 0, last, blocks = (action->length + MARKS_BLOCK - 1) /
-                                     MARKS_BLOCK;
+  uint64_t first = 0, last,
+           blocks = (action->length + MARKS_BLOCK - 1) / MARKS_BLOCK;
 
   while (first < blocks) {
     uint64_t begin = first * MARKS_BLOCK, end;
@@ -292,6 +295,7 @@ on_up (void *opaque, uint32_t link)
   engine->apply_seq = 0;
   engine->apply_link = link;
   engine->hash_wanted = false;
+  engine->refusal_logged = false;
   engine_step_locked (engine, &event);
   engine_unlock_and_send (engine);
 }
@@ -314,14 +318,27 @@ on_connect_failed (void *opaque)
   engine_step (opaque, &event);
 }
 
+/* Said once, not at every attempt. */
+static void
+on_refused (void *opaque, const char *why)
+{
+  struct engine *engine = opaque;
+
+  pthread_mutex_lock (&engine->lock);
+  if (!engine->refusal_logged)
+    engine_log (engine, "no link to %s: %s", engine->config.peer, why);
+  engine->refusal_logged = true;
+  pthread_mutex_unlock (&engine->lock);
+}
+
 /* Wait until the core lets the frame touch the store; LOCK is held.
- * False when its link was dropped instead.
+ * False when its link was dropped, or this node's store failed, instead.
  */
 static bool
 may_apply_locked (struct engine *engine, uint32_t link, uint64_t seq)
 {
   for (;;) {
-    if (engine->dead_link == link)
+    if (engine->dead_link == link || !core_takes_data (engine->core))
       return false;
     if (engine->apply_link == link && engine->apply_seq >= seq)
       return true;
@@ -367,23 +384,22 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
           const uint8_t *payload, bool last)
 {
   struct engine *engine = opaque;
-  struct core_event event = { .type = EV_FRAME, .link = link,
-                              .frame = frame, .payload = payload };
+  struct core_event event = {
+    .type = EV_FRAME, .link = link, .frame = frame, .payload = payload
+  };
   bool data = frame->type == WIRE_WRITE || frame->type == WIRE_ZERO;
   struct wire_hello hello;
   struct wire_frame hash;
   bool go = data, hash_wanted;
 
   if (frame->type == WIRE_HELLO_FRAME || frame->type == WIRE_ADOPT) {
-    if (wire_decode_hello (payload, frame->payload_length, &hello) !=
-          WIRE_OK)
+    if (wire_decode_hello (payload, frame->payload_length, &hello) != WIRE_OK)
       return -1;
     event.hello = &hello;
   }
   pthread_mutex_lock (&engine->lock);
   if (frame->type == WIRE_HASH_REPLY && core_hash_wanted (engine->core, frame))
-    memcpy (engine->chunks[frame->arg].hashes, payload,
-            frame->payload_length);
+    memcpy (engine->chunks[frame->arg].hashes, payload, frame->payload_length);
   engine->hash_wanted = false;
   engine_step_locked (engine, &event);
   hash_wanted = engine->hash_wanted;
@@ -412,5 +428,6 @@ const struct link_callbacks engine_link_callbacks = {
   .up = on_up,
   .down = on_down,
   .connect_failed = on_connect_failed,
+  .refused = on_refused,
   .frame = on_frame,
 };

@@ -86,8 +86,7 @@ static void
 run_persist_sb (void *opaque)
 {
   struct engine_job *job = opaque;
-  struct core_event event = { .type = EV_SB_DURABLE,
-                              .version = job->version };
+  struct core_event event = { .type = EV_SB_DURABLE, .version = job->version };
 
   if (store_save_record (job->engine->store, &job->record) == -1)
     event.error = errno;
@@ -209,9 +208,7 @@ carry_out_locked (struct engine *engine, const struct core_action *action)
      * from within a request.
      */
     break;
-  case ACT_SEND:
-    engine_queue_locked (engine, action);
-    break;
+  case ACT_SEND: engine_queue_locked (engine, action); break;
   case ACT_APPLY:
     engine->apply_link = action->link;
     engine->apply_seq = action->seq;
@@ -224,9 +221,7 @@ carry_out_locked (struct engine *engine, const struct core_action *action)
   case ACT_PERSIST_SB:
     job_locked (engine, engine->jobs, run_persist_sb, action);
     break;
-  case ACT_PERSIST_MAP:
-    persist_map_locked (engine, action);
-    break;
+  case ACT_PERSIST_MAP: persist_map_locked (engine, action); break;
   case ACT_SYNC_STORE:
     job_locked (engine, engine->jobs, run_sync_store, action);
     break;
@@ -236,10 +231,10 @@ carry_out_locked (struct engine *engine, const struct core_action *action)
   case ACT_CONNECT:
     link_connect (engine->link, (uint32_t) action->version);
     break;
-  case ACT_DROP_LINK:
-    drop_link_locked (engine, action);
-    break;
+  case ACT_DROP_LINK: drop_link_locked (engine, action); break;
   case ACT_STATE:
+    /* It may have failed: then no frame waits any longer. */
+    pthread_cond_broadcast (&engine->applied);
     log_state_locked (engine);
     break;
   }
@@ -269,7 +264,7 @@ engine_step_locked (struct engine *engine, struct core_event *event)
     actions = core_step (engine->core, event);
     for (i = 0; i < actions->count; i++)
       carry_out_locked (engine, &actions->list[i]);
-    *event = (struct core_event) { .type = EV_TICK };
+    *event = (struct core_event){ .type = EV_TICK };
   } while (actions->more);
 #ifdef DUET_CHECK
   core_check (engine->core);
@@ -377,7 +372,7 @@ allocate (struct engine *engine)
   engine->jobs = jobs_new (3);
   engine->chunk_jobs = jobs_new (1);
   return engine->hash_buffer != NULL && engine->jobs != NULL &&
-         engine->chunk_jobs != NULL;
+    engine->chunk_jobs != NULL;
 }
 
 static bool
@@ -407,20 +402,18 @@ open_parts (struct engine *engine, char *error, size_t error_size)
   map = store_map (engine->store, &map_bytes);
   link_config.node = record.node;
   engine->core = core_new (&config->core, &record, map, map_bytes);
-  engine->link = link_new (&link_config, &engine_link_callbacks, engine,
-                           error, error_size);
+  engine->link = link_new (&link_config, &engine_link_callbacks, engine, error,
+                           error_size);
   if (engine->link == NULL)
     return false;
   if (config->control == NULL)
     return engine->core != NULL;
-  engine->control = control_new (config->control, engine, error,
-                                 error_size);
+  engine->control = control_new (config->control, engine, error, error_size);
   return engine->core != NULL && engine->control != NULL;
 }
 
 struct engine *
-engine_new (const struct engine_config *config, char *error,
-            size_t error_size)
+engine_new (const struct engine_config *config, char *error, size_t error_size)
 {
   struct engine *engine = calloc (1, sizeof *engine);
   pthread_condattr_t attr;
@@ -437,7 +430,7 @@ engine_new (const struct engine_config *config, char *error,
   pthread_cond_init (&engine->slot_free, NULL);
   pthread_cond_init (&engine->applied, NULL);
   if (getrandom (&engine->random, sizeof engine->random, 0) !=
-        (ssize_t) sizeof engine->random)
+      (ssize_t) sizeof engine->random)
     engine->random = engine_now_ms ();
   engine->random |= 1;
   engine->config.core.boot = random_locked (engine);
@@ -454,11 +447,11 @@ engine_start (struct engine *engine, char *error, size_t error_size)
   struct core_event start = { .type = EV_START };
 
   snprintf (error, error_size, "cannot start threads");
-  if (jobs_start (engine->jobs) == -1 ||
-      jobs_start (engine->chunk_jobs) == -1)
+  if (jobs_start (engine->jobs) == -1 || jobs_start (engine->chunk_jobs) == -1)
     return -1;
   if (store_bad_pages (engine->store) > 0)
-    engine_log (engine, "%u page(s) of the region map were damaged: the "
+    engine_log (engine,
+                "%u page(s) of the region map were damaged: the "
                 "regions they describe will be compared with the peer",
                 store_bad_pages (engine->store));
   engine_step (engine, &start);
@@ -562,8 +555,7 @@ fill_figures (struct engine *engine, struct engine_status *status)
     f->p99_us = latency_quantile (&engine->latency[i], 990);
     f->max_us = atomic_load (&engine->latency[i].max_us);
   }
-  store_sync_counts (engine->store, &status->fdatasyncs,
-                     &status->sync_callers);
+  store_sync_counts (engine->store, &status->fdatasyncs, &status->sync_callers);
   link_counts (engine->link, &counts);
   status->bytes_sent = counts.bytes_sent;
   status->bytes_received = counts.bytes_received;

@@ -28,6 +28,7 @@ hail_send (int fd, const struct wire_greeting *greeting)
 enum hail_progress
 hail_receive (struct hail *hail, struct wire_greeting *greeting)
 {
+  enum wire_reason reason;
   struct wire_frame frame;
   ssize_t received = recv (hail->fd, hail->bytes + hail->count,
                            HAIL_BYTES - hail->count, MSG_DONTWAIT);
@@ -40,8 +41,10 @@ hail_receive (struct hail *hail, struct wire_greeting *greeting)
   if (hail->count < HAIL_BYTES)
     return HAIL_PART;
 
-  if (wire_decode (hail->bytes, &frame) != WIRE_OK ||
-      frame.type != WIRE_GREETING_FRAME ||
+  reason = wire_decode (hail->bytes, &frame);
+  if (reason == WIRE_BAD_VERSION)
+    return HAIL_VERSION;
+  if (reason != WIRE_OK || frame.type != WIRE_GREETING_FRAME ||
       wire_check_payload (&frame, hail->bytes + WIRE_HEADER) != WIRE_OK ||
       wire_decode_greeting (hail->bytes + WIRE_HEADER, WIRE_GREETING,
                             greeting) != WIRE_OK)

@@ -22,7 +22,12 @@ struct hail {
   uint8_t bytes[HAIL_BYTES];
 };
 
-enum hail_progress { HAIL_PART, HAIL_WHOLE, HAIL_BAD };
+enum hail_progress {
+  HAIL_PART,
+  HAIL_WHOLE,
+  HAIL_BAD,
+  HAIL_VERSION, /* a greeting, but of another protocol version */
+};
 
 /* Receive what there is of the greeting, and nothing beyond it. */
 enum hail_progress hail_receive (struct hail *hail,

@@ -96,6 +96,15 @@ on_failed (void *opaque)
   link->callbacks.connect_failed (link->opaque);
 }
 
+static void
+on_version (void *opaque)
+{
+  struct link *link = opaque;
+
+  if (link->callbacks.refused != NULL)
+    link->callbacks.refused (link->opaque, wire_reason_text (WIRE_BAD_VERSION));
+}
+
 static bool
 on_connected (void *opaque)
 {
@@ -184,6 +193,7 @@ link_new (const struct link_config *config,
   static const struct connector_callbacks connector_callbacks = {
     .taken = on_taken,
     .failed = on_failed,
+    .version = on_version,
     .connected = on_connected,
   };
   struct link *link = calloc (1, sizeof *link);
