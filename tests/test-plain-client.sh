@@ -13,7 +13,8 @@ lose_backup ()
   rm -f "$dir"/[ab].img* "$writer_state"
   start_nodes "$@"
   choose_primary a
-  start_writer "$(node_uri a)" area=$((16 << 20))
+  start_writer "$(node_uri a)" area=$((16 << 20)) \
+    connections=1 depth=4
   wait_written 20
   kill_node b
   wait_state a solo
@@ -36,7 +37,8 @@ kill_node a
 wait_state b candidate
 verify "$(node_uri b)"
 [ "$(node_state b)" = solo ] || fail "b is $(node_state b)"
-start_writer "$(node_uri b)" area=$((16 << 20))
+start_writer "$(node_uri b)" area=$((16 << 20)) \
+  connections=1 depth=4
 wait_written 20
 start_node a takeover=any
 wait_insync

@@ -20,14 +20,14 @@ nbdsh "$proxy_uri" "
 for n in range($pieces):
     h.pwrite(os.urandom(1 << 20) * 16, (96 << 20) + (n << 24))
 "
-start_writer area=$((64 << 20))
+start_writer area=$((64 << 20)) connections=1 depth=4
 [ "$(node_status a .dirty_bytes)" -ge $((pieces << 24)) ] || fail 'not dirty'
 
 start_node b
 wait_for 10 '[ "$(node_status a .resync.active)" = true ]'
 begun=$(now_ms)
 before=$(written)
-wait_insync 60
+wait_insync 120
 took=$(($(now_ms) - begun))
 during=$(($(written) - before))
 stop_writer

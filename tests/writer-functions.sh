@@ -10,10 +10,12 @@ writer=
 # unless told; it goes on until stop_writer.
 start_writer ()
 {
-  local uri=$proxy_uri
+  local uri=$proxy_uri lighter=()
   case ${1:-} in *://*) uri=$1; shift ;; esac
+  [ -z "$SAN" ] || lighter=(area=12582912 connections=2 depth=4)
   "$BUILD/tests/tool-writer" run "$uri" "$writer_state" \
-    patience=$((40 * patience)) "$@" > "$dir/writer.log" 2>&1 &
+    patience=$((40 * patience)) "${lighter[@]}" "$@" \
+    > "$dir/writer.log" 2>&1 &
   writer=$!
   tracked+=("$writer")
   wait_for 20 "[ \$(written) -gt 0 ] || ! is_alive $writer"
@@ -139,4 +141,58 @@ wait_resyncing ()
                                       .resync.done_bytes * 3
                                       < .resync.total_bytes * 2')\" = true ]" ||
     fail "$1 does not resync: $(node_status "$1" '.state, .resync')"
+}
+
+# start_fragile_node NAME [PARAMETER...]: a node whose disk breaks when
+# break_disk says so (preload-eio.c).
+start_fragile_node ()
+{
+  local saved=("${preload[@]}") shim=$BUILD/tests/preload-eio.so
+  preload=("${preload[0]:-LD_PRELOAD=} $shim" EIO_FILE="$dir/$1.img")
+  start_node "$@"
+  preload=("${saved[@]}")
+}
+
+# break_disk NAME CALL...: these system calls on its data file fail now.
+break_disk ()
+{
+  local name=$1
+  shift
+  echo "$*" > "$dir/$name.img.eio.new"
+  mv "$dir/$name.img.eio.new" "$dir/$name.img.eio"
+}
+
+mend_disk ()
+{
+  rm "$dir/$1.img.eio"
+}
+
+# start_on_small_disks: a, b and a proxy; each node on a tmpfs of its own.
+start_on_small_disks ()
+{
+  local name
+  require_root
+  trap 'umount -l "$dir/a" "$dir/b" 2> /dev/null; on_exit' EXIT
+  for name in a b; do
+    mkdir "$dir/$name"
+    mount -t tmpfs -o size=80M none "$dir/$name" || skip 'cannot mount'
+    start_on_small_disk "$name"
+  done
+  start_proxy state="$dir/proxy.state"
+}
+
+start_on_small_disk ()
+{
+  start_node "$1" file="$dir/$1/img"
+}
+
+# fill_disk NAME: nothing is free on its tmpfs any more.
+fill_disk ()
+{
+  dd if=/dev/zero of="$dir/$1/junk" bs=64k 2> /dev/null || true
+}
+
+empty_disk ()
+{
+  rm "$dir/$1/junk"
 }
