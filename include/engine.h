@@ -22,14 +22,14 @@ struct engine;
 struct engine_conn;
 
 struct engine_config {
-  const char *file;             /* see struct store_config */
+  const char *file; /* see struct store_config */
   const char *meta;
   uint64_t size;
   uint32_t region_size;
-  const char *listen;           /* see struct link_config */
+  const char *listen; /* see struct link_config */
   const char *peer;
-  const char *control;          /* unix socket path, NULL: none */
-  struct core_config core;      /* boot is filled in */
+  const char *control;     /* unix socket path, NULL: none */
+  struct core_config core; /* boot is filled in */
   /* A line for the log. */
   void (*log) (const char *line);
   /* True when the client of the calling thread has hung up, or the server
@@ -62,21 +62,19 @@ void engine_close (struct engine_conn *conn);
 /* ESHUTDOWN: this connection was ended, reopen elsewhere or here. */
 int engine_read (struct engine_conn *conn, void *buffer, uint64_t length,
                  uint64_t offset);
-int engine_write (struct engine_conn *conn, const void *buffer,
-                  uint64_t length, uint64_t offset);
+int engine_write (struct engine_conn *conn, const void *buffer, uint64_t length,
+                  uint64_t offset);
 /* Zeros; punch: the space may be freed (trim, or zero that may trim).
  * FAST: EOPNOTSUPP rather than be as slow as a write.
  */
 int engine_zero (struct engine_conn *conn, uint64_t length, uint64_t offset,
                  bool punch, bool fast);
 int engine_flush (struct engine_conn *conn);
-int engine_extents (struct engine_conn *conn, uint64_t length,
-                    uint64_t offset,
+int engine_extents (struct engine_conn *conn, uint64_t length, uint64_t offset,
                     int (*extent) (void *opaque, uint64_t offset,
                                    uint64_t length, bool hole),
                     void *opaque);
-int engine_cache (struct engine_conn *conn, uint64_t length,
-                  uint64_t offset);
+int engine_cache (struct engine_conn *conn, uint64_t length, uint64_t offset);
 
 /* The export description of this node now (exportname.h), at most
  * EXPORTNAME_DESCRIPTION_MAX bytes.
@@ -86,15 +84,19 @@ void engine_describe (struct engine *engine, char *text);
 /* ------------------------------------------------------------- figures */
 
 enum engine_kind {
-  ENGINE_READ, ENGINE_WRITE, ENGINE_TRIM, ENGINE_ZERO, ENGINE_FLUSH,
+  ENGINE_READ,
+  ENGINE_WRITE,
+  ENGINE_TRIM,
+  ENGINE_ZERO,
+  ENGINE_FLUSH,
   ENGINE_KINDS,
 };
 
 struct engine_figures {
-  uint64_t count;               /* requests answered without an error */
+  uint64_t count; /* requests answered without an error */
   uint64_t errors;
   uint64_t bytes;
-  uint64_t p50_us, p99_us, max_us;      /* upper edge of the bucket */
+  uint64_t p50_us, p99_us, max_us; /* upper edge of the bucket */
 };
 
 struct engine_status {
@@ -102,11 +104,11 @@ struct engine_status {
   char peer_address[256];
   struct engine_figures requests[ENGINE_KINDS];
   uint64_t resync_bytes_per_second;
-  uint64_t fdatasyncs;          /* of the data file, by this process */
-  uint64_t sync_callers;        /* requests and frames they made durable */
-  uint64_t bytes_sent, bytes_received;  /* link */
+  uint64_t fdatasyncs;   /* of the data file, by this process */
+  uint64_t sync_callers; /* requests and frames they made durable */
+  uint64_t bytes_sent, bytes_received; /* link */
   uint64_t frames_sent, frames_received;
-  uint64_t link_sends, link_receives;   /* sendmsg and recv calls */
+  uint64_t link_sends, link_receives; /* sendmsg and recv calls */
 };
 void engine_status (struct engine *engine, struct engine_status *status);
 

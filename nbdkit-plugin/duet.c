@@ -21,16 +21,19 @@
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
 enum {
-  BEAT_MS = 200, DEAD_MS = 1000,
-  BEAT_MAX_MS = 60000, DEAD_MAX_MS = 600000,
-  BLOCK_PREFERRED = 4096, BLOCK_MAX = 32 * 1024 * 1024,
+  BEAT_MS = 200,
+  DEAD_MS = 1000,
+  BEAT_MAX_MS = 60000,
+  DEAD_MAX_MS = 600000,
+  BLOCK_PREFERRED = 4096,
+  BLOCK_MAX = 32 * 1024 * 1024,
   MESSAGE = 1024,
 };
 
 static struct engine_config config = {
   .core = { .beat_ms = BEAT_MS, .dead_ms = DEAD_MS },
 };
-static char *owned[4];          /* paths made absolute, freed at unload */
+static char *owned[4]; /* paths made absolute, freed at unload */
 static struct engine *engine;
 static void (*disconnect) (int force);
 
@@ -101,8 +104,7 @@ set_region (const char *value)
   if (parse_size ("region", value, &parsed) == -1)
     return -1;
   if (parsed > UINT32_MAX || !meta_is_region_size ((uint32_t) parsed)) {
-    nbdkit_error ("region=%s: must be a power of two from 256K to 1G",
-                  value);
+    nbdkit_error ("region=%s: must be a power of two from 256K to 1G", value);
     return -1;
   }
   config.region_size = (uint32_t) parsed;
@@ -174,12 +176,14 @@ static int
 duet_config_complete (void)
 {
   const char *missing = config.file == NULL ? "file"
-    : config.listen == NULL ? "listen"
-    : config.peer == NULL ? "peer" : NULL;
+    : config.listen == NULL                 ? "listen"
+    : config.peer == NULL                   ? "peer"
+                                            : NULL;
 
   if (missing != NULL) {
     nbdkit_error ("you must give %s=; a node needs file=, listen= and "
-                  "peer= (see nbdkit-duet-plugin(1))", missing);
+                  "peer= (see nbdkit-duet-plugin(1))",
+                  missing);
     return -1;
   }
   if (config.core.dead_ms < 2 * config.core.beat_ms) {
@@ -191,18 +195,18 @@ duet_config_complete (void)
   return 0;
 }
 
-#define duet_config_help \
-  "[file=]FILENAME      (required) Data file or block device.\n" \
+#define duet_config_help                                                       \
+  "[file=]FILENAME      (required) Data file or block device.\n"               \
   "listen=HOST:PORT     (required) Address for the peer to reach this node.\n" \
-  "peer=HOST:PORT       (required) The peer's listen= address.\n" \
-  "size=SIZE            Volume size (default: as FILENAME is, else 256G).\n" \
-  "meta=FILENAME        Metadata file (default: FILENAME.duet).\n" \
-  "control=SOCKET       Unix socket for duetctl(1).\n" \
-  "takeover=proxy|any|manual\n" \
-  "                     Who may make a backup primary (default: proxy).\n" \
-  "region=SIZE          Unit of the persistent map (default: 4M).\n" \
-  "beat=MS              Heartbeat interval (default: 200).\n" \
-  "dead=MS              Silence that ends the link (default: 1000).\n" \
+  "peer=HOST:PORT       (required) The peer's listen= address.\n"              \
+  "size=SIZE            Volume size (default: as FILENAME is, else 256G).\n"   \
+  "meta=FILENAME        Metadata file (default: FILENAME.duet).\n"             \
+  "control=SOCKET       Unix socket for duetctl(1).\n"                         \
+  "takeover=proxy|any|manual\n"                                                \
+  "                     Who may make a backup primary (default: proxy).\n"     \
+  "region=SIZE          Unit of the persistent map (default: 4M).\n"           \
+  "beat=MS              Heartbeat interval (default: 200).\n"                  \
+  "dead=MS              Silence that ends the link (default: 1000).\n"         \
   "resync-rate=SIZE     Bytes per second at most (default: no limit)."
 
 static void
@@ -320,8 +324,7 @@ duet_open (int readonly)
     nbdkit_error ("calloc: %m");
     return NULL;
   }
-  h->conn = engine_open (engine, name != NULL ? name : "", error,
-                         sizeof error);
+  h->conn = engine_open (engine, name != NULL ? name : "", error, sizeof error);
   if (h->conn == NULL) {
     nbdkit_error ("%s", error);
     free (h);
@@ -465,8 +468,7 @@ static int
 add_extent (void *opaque, uint64_t offset, uint64_t length, bool hole)
 {
   return nbdkit_add_extent (opaque, offset, length,
-                            hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO
-                                 : 0);
+                            hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0);
 }
 
 static int
@@ -476,8 +478,7 @@ duet_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
   struct handle *h = handle;
 
   (void) flags;
-  return answer (engine_extents (h->conn, count, offset, add_extent,
-                                 extents));
+  return answer (engine_extents (h->conn, count, offset, add_extent, extents));
 }
 
 static int

@@ -16,8 +16,8 @@ struct engine;
  */
 struct control *control_new (const char *path, struct engine *engine,
                              char *error, size_t error_size);
-int control_start (struct control *control);    /* one thread */
-void control_stop (struct control *control);    /* joins it, unlinks */
+int control_start (struct control *control); /* one thread */
+void control_stop (struct control *control); /* joins it, unlinks */
 void control_free (struct control *control);
 
 #endif /* DUET_CONTROL_H */

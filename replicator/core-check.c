@@ -31,7 +31,7 @@ check_request (const struct core *core, uint32_t slot)
   const struct request *r = &core->requests[slot];
   bool write = r->kind != REQ_READ && r->kind != REQ_FLUSH;
   bool holds = r->state == R_MARKING || r->state == R_READY ||
-               r->state == R_RUNNING;
+    r->state == R_RUNNING;
 
   assert (core->conns[r->conn].state == CONN_OPEN ||
           core->conns[r->conn].state == CONN_ENDED);
@@ -59,8 +59,7 @@ check_counts (const struct core *core)
   for (i = 0; i < CORE_CONNS_MAX; i++) {
     used += core->conns[i].state != CONN_FREE;
     opening += core->conns[i].state == CONN_OPENING;
-    requests += core->conns[i].state != CONN_FREE ?
-                core->conns[i].requests : 0;
+    requests += core->conns[i].state != CONN_FREE ? core->conns[i].requests : 0;
   }
   for (i = 0; i < CORE_REQUESTS_MAX; i++)
     if (core->requests[i].state != R_FREE)
@@ -88,8 +87,7 @@ check_link (const struct core *core)
   assert (core->applied_seq <= core->named_seq);
   assert (core->named_seq <= core->rx_seq);
   if (core->relation == REL_SYNC || core->relation == REL_TARGET)
-    assert (core->record.data != DATA_BLANK ||
-            core->relation == REL_TARGET);
+    assert (core->record.data != DATA_BLANK || core->relation == REL_TARGET);
 }
 
 static void

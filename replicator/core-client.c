@@ -141,7 +141,7 @@ static bool
 hands_over (const struct core *core)
 {
   return core->record.both && core->phase == LINK_DECIDED &&
-         core->relation == REL_SYNC;
+    core->relation == REL_SYNC;
 }
 
 static void
@@ -196,8 +196,9 @@ client_locked (struct core *core, uint32_t slot)
   }
   marks_use (core->marks, r->offset, r->length, core->now_ms);
   r->used = true;
-  move_to (core, slot, marks_set_regions (core->marks, r->offset, r->length)
-                         ? R_READY : R_MARKING);
+  move_to (core, slot,
+           marks_set_regions (core->marks, r->offset, r->length) ? R_READY
+                                                                 : R_MARKING);
 }
 
 /* Carry out a READY request; false when the link's window is full. */
@@ -250,8 +251,7 @@ on_request (struct core *core, const struct core_event *event)
   if (conn->state != CONN_OPEN || core->stopping)
     error = core->failed_now && !core->record.both ? EIO : ESHUTDOWN;
   else if (event->request.offset > core->record.size ||
-           event->request.length >
-             core->record.size - event->request.offset)
+           event->request.length > core->record.size - event->request.offset)
     error = event->request.kind == REQ_READ ? EINVAL : ENOSPC;
   if (error != 0) {
     action = core_emit (core, ACT_COMPLETE);
@@ -259,7 +259,7 @@ on_request (struct core *core, const struct core_event *event)
     action->error = error;
     return;
   }
-  *r = (struct request) {
+  *r = (struct request){
     .kind = event->request.kind,
     .punch = event->request.punch || event->request.kind == REQ_TRIM,
     .conn = event->request.conn,
@@ -282,8 +282,8 @@ on_local_done (struct core *core, const struct core_event *event)
   r->error = event->error;
   if (event->error != 0 && event->fatal)
     core_fail (core, event->error, "an fdatasync of the data file failed");
-  else if (event->error != 0 && is_write (r) &&
-           core->relation == REL_SOURCE && sync_sends_writes (core))
+  else if (event->error != 0 && is_write (r) && core->relation == REL_SOURCE &&
+           sync_sends_writes (core))
     /* The peer may have what this copy lacks: start over from marks. */
     link_drop_now (core, "a local write failed during resync");
   maybe_finish (core, event->slot);
@@ -307,7 +307,7 @@ static bool
 conn_ends (const struct conn *conn, bool plain_too)
 {
   return (conn->open.proxied || plain_too) &&
-         (conn->state == CONN_OPEN || conn->state == CONN_ENDED);
+    (conn->state == CONN_OPEN || conn->state == CONN_ENDED);
 }
 
 static void
@@ -393,7 +393,7 @@ struct open_answer {
   const char *reason;
 };
 
-#define ANSWER(v, r) ((struct open_answer) { (v), (r) })
+#define ANSWER(v, r) ((struct open_answer){ (v), (r) })
 
 static bool
 older_session_runs (const struct core *core, const struct core_open *open)
@@ -445,9 +445,10 @@ open_solo (struct core *core, struct conn *conn)
   if (!conn->open.proxied || shown.epoch == 0) {
     if (core->record.answered || core->config.takeover == TAKEOVER_ANY)
       return ANSWER (OPEN_YES, NULL);
-    return ANSWER (OPEN_NO, "this generation has not answered a client yet "
-                            "and the client shows none: the operator must "
-                            "decide (duetctl promote)");
+    return ANSWER (OPEN_NO,
+                   "this generation has not answered a client yet "
+                   "and the client shows none: the operator must "
+                   "decide (duetctl promote)");
   }
   if (now->client == conn->open.client && !gen_id_equal (shown, now->gen) &&
       now->session != conn->open.session)
@@ -465,8 +466,9 @@ open_linked (struct core *core, struct conn *conn)
     if (conn->asked_switch)
       return ANSWER (OPEN_NO, "the peer did not hand over");
     if (core->now_ms < core->switch_after_ms && core->record.primary != 0)
-      return ANSWER (OPEN_NO, "backup; asked the peer to hand over a "
-                              "moment ago");
+      return ANSWER (OPEN_NO,
+                     "backup; asked the peer to hand over a "
+                     "moment ago");
     conn->asked_switch = true;
     link_ask_switch (core, conn);
     return ANSWER (OPEN_WAIT, "asking the peer to hand over");
@@ -482,8 +484,8 @@ open_linked (struct core *core, struct conn *conn)
     core->ping_ms = core->now_ms;
     link_send (core, WIRE_PING)->frame.arg = conn->ping;
   }
-  return core->pong_token >= conn->ping
-    ? ANSWER (OPEN_YES, NULL) : ANSWER (OPEN_WAIT, "asking the peer");
+  return core->pong_token >= conn->ping ? ANSWER (OPEN_YES, NULL)
+                                        : ANSWER (OPEN_WAIT, "asking the peer");
 }
 
 static struct open_answer
@@ -495,15 +497,16 @@ open_unlinked (struct core *core, struct conn *conn)
   if (core->phase != LINK_NONE && core->phase != LINK_DECIDED)
     return ANSWER (OPEN_WAIT, "the link is being settled");
   if (core->phase == LINK_DECIDED)
-    return core->relation == REL_DIVERGED
-      ? ANSWER (OPEN_NO, "diverged") : ANSWER (OPEN_WAIT, "handshake");
+    return core->relation == REL_DIVERGED ? ANSWER (OPEN_NO, "diverged")
+                                          : ANSWER (OPEN_WAIT, "handshake");
   if (!memory && !any)
-    return ANSWER (OPEN_NO, "no link to the peer, and the client shows no "
-                            "generation that it was served under");
-  if (!core_is_primary (core) &&
-      core->config.takeover == TAKEOVER_MANUAL)
-    return ANSWER (OPEN_NO, "takeover=manual: the operator must promote "
-                            "this backup");
+    return ANSWER (OPEN_NO,
+                   "no link to the peer, and the client shows no "
+                   "generation that it was served under");
+  if (!core_is_primary (core) && core->config.takeover == TAKEOVER_MANUAL)
+    return ANSWER (OPEN_NO,
+                   "takeover=manual: the operator must promote "
+                   "this backup");
   return open_by_new_generation (core, conn);
 }
 
@@ -530,8 +533,9 @@ open_try (struct core *core, struct conn *conn)
       : ANSWER (OPEN_WAIT, "the volume is being created");
   if (open->proxied && open->shown.epoch != 0 &&
       !gen_knows (&core->record, open->shown))
-    return ANSWER (OPEN_NO, "the client was served under a generation that "
-                            "this copy does not know: it may be stale");
+    return ANSWER (OPEN_NO,
+                   "the client was served under a generation that "
+                   "this copy does not know: it may be stale");
   if (!core->record.both)
     return open_solo (core, conn);
   if (core->phase == LINK_DECIDED && core->relation == REL_SYNC)
@@ -600,7 +604,7 @@ note_session (struct core *core, uint64_t id, uint64_t session)
       if (oldest->id != 0)
         oldest = client;
   }
-  *oldest = (struct client) { id, session, core->now_ms };
+  *oldest = (struct client){ id, session, core->now_ms };
   return true;
 }
 
@@ -627,9 +631,8 @@ fence (struct core *core, const struct core_open *open)
     const struct request *r = &core->requests[i];
     const struct conn *conn = &core->conns[r->conn];
 
-    if (r->state != R_FREE && r->state != R_RUNNING &&
-        conn->open.proxied && conn->open.client == open->client &&
-        conn->open.session < open->session)
+    if (r->state != R_FREE && r->state != R_RUNNING && conn->open.proxied &&
+        conn->open.client == open->client && conn->open.session < open->session)
       abort_request (core, i, ESHUTDOWN);
   }
 }
@@ -640,7 +643,7 @@ on_open (struct core *core, const struct core_event *event)
   struct conn *conn = &core->conns[event->slot];
 
   assert (event->slot < CORE_CONNS_MAX && conn->state == CONN_FREE);
-  *conn = (struct conn) {
+  *conn = (struct conn){
     .state = CONN_OPENING,
     .open = event->open,
     .deadline_ms = core->now_ms + core->config.dead_ms + 1000,

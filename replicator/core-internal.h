@@ -40,29 +40,38 @@
 #include "ranges.h"
 
 enum link_phase {
-  LINK_NONE, LINK_DRAINING, LINK_HELLO, LINK_DECIDED, LINK_DROPPING,
+  LINK_NONE,
+  LINK_DRAINING,
+  LINK_HELLO,
+  LINK_DECIDED,
+  LINK_DROPPING,
 };
 
 enum relation {
-  REL_NONE, REL_CREATE, REL_SYNC, REL_SOURCE, REL_TARGET, REL_DIVERGED,
+  REL_NONE,
+  REL_CREATE,
+  REL_SYNC,
+  REL_SOURCE,
+  REL_TARGET,
+  REL_DIVERGED,
 };
 
 /* Resync at the source; with REL_SYNC the same machine reconciles. */
 enum sync_phase {
   SYNC_OFF,
-  SYNC_MARKS,           /* waiting for the peer's marks */
-  SYNC_COPY,            /* sending marked chunks; every client write is
+  SYNC_MARKS, /* waiting for the peer's marks */
+  SYNC_COPY,  /* sending marked chunks; every client write is
                            sent too, but not waited for (SOURCE) */
-  SYNC_DRAIN,           /* no marks left, writes wait for acks; when all
+  SYNC_DRAIN, /* no marks left, writes wait for acks; when all
                            sent before is acked: T3 */
-  SYNC_JOIN,            /* T3 being persisted */
+  SYNC_JOIN,  /* T3 being persisted */
 };
 
 enum switch_phase {
   SWITCH_NONE,
-  SWITCH_ASKED,         /* I want to be primary, request sent */
-  SWITCH_GRANTING,      /* the peer wants to: my requests drain */
-  SWITCH_GRANTED,       /* grant sent, its generation awaited */
+  SWITCH_ASKED,    /* I want to be primary, request sent */
+  SWITCH_GRANTING, /* the peer wants to: my requests drain */
+  SWITCH_GRANTED,  /* grant sent, its generation awaited */
 };
 
 enum conn_state { CONN_FREE, CONN_OPENING, CONN_OPEN, CONN_ENDED };
@@ -70,10 +79,10 @@ enum conn_state { CONN_FREE, CONN_OPENING, CONN_OPEN, CONN_ENDED };
 struct conn {
   enum conn_state state;
   struct core_open open;
-  uint32_t requests;            /* in the core */
-  uint64_t deadline_ms;         /* OPENING: refuse then */
-  uint64_t attempt;             /* fresh attempt that must fail, 0: none */
-  uint64_t ping;                /* round trip that must succeed, 0: none */
+  uint32_t requests;    /* in the core */
+  uint64_t deadline_ms; /* OPENING: refuse then */
+  uint64_t attempt;     /* fresh attempt that must fail, 0: none */
+  uint64_t ping;        /* round trip that must succeed, 0: none */
   bool asked_switch;
 };
 
@@ -95,7 +104,13 @@ struct conn {
  *              +----- RECONCILE <-----+ |+------+ its link was lost: redo
  */
 enum request_state {
-  R_FREE, R_HELD, R_LOCKING, R_MARKING, R_READY, R_RUNNING, R_RECONCILE,
+  R_FREE,
+  R_HELD,
+  R_LOCKING,
+  R_MARKING,
+  R_READY,
+  R_RUNNING,
+  R_RECONCILE,
   R_STATES,
 };
 
@@ -105,18 +120,18 @@ struct request {
   enum request_state state;
   enum core_request_kind kind;
   bool punch;
-  bool local_out;               /* ACT_LOCAL not answered yet */
-  bool peer_needed;             /* reply waits for the peer's ack */
-  bool redo;                    /* carried out once, link lost: again */
-  bool used;                    /* marks_use without marks_unuse */
-  bool doomed;                  /* ends with doom once local_out is over */
+  bool local_out;   /* ACT_LOCAL not answered yet */
+  bool peer_needed; /* reply waits for the peer's ack */
+  bool redo;        /* carried out once, link lost: again */
+  bool used;        /* marks_use without marks_unuse */
+  bool doomed;      /* ends with doom once local_out is over */
   int doom;
-  int error;                    /* of the local part */
+  int error; /* of the local part */
   uint32_t conn;
   uint64_t offset;
   uint64_t length;
-  uint64_t last_seq;            /* of its frames, when sent */
-  uint32_t prev, next;          /* in the list of its state */
+  uint64_t last_seq;   /* of its frames, when sent */
+  uint32_t prev, next; /* in the list of its state */
 };
 
 struct request_list {
@@ -128,77 +143,81 @@ struct sent {
   uint64_t seq;
   uint64_t offset;
   uint64_t length;
-  uint64_t cost;                /* payload bytes, for the window */
-  uint32_t request;             /* NO_SLOT: resync, or answered already */
-  uint32_t chunk;               /* NO_SLOT: a client's */
+  uint64_t cost;    /* payload bytes, for the window */
+  uint32_t request; /* NO_SLOT: resync, or answered already */
+  uint32_t chunk;   /* NO_SLOT: a client's */
 };
 
 enum chunk_state {
-  CHUNK_FREE, CHUNK_HASHING, CHUNK_LOCKING, CHUNK_READING, CHUNK_SENT,
+  CHUNK_FREE,
+  CHUNK_HASHING,
+  CHUNK_LOCKING,
+  CHUNK_READING,
+  CHUNK_SENT,
 };
 
 struct chunk {
   enum chunk_state state;
   bool compare;
-  bool stale;                   /* its link is gone: drop the result */
-  bool buffer_busy;             /* until EV_CHUNK_FREE */
+  bool stale;       /* its link is gone: drop the result */
+  bool buffer_busy; /* until EV_CHUNK_FREE */
   uint64_t number;
-  uint64_t offset, length;      /* bytes */
-  uint32_t unacked;             /* frames */
+  uint64_t offset, length; /* bytes */
+  uint32_t unacked;        /* frames */
   uint64_t sent_ms;
 };
 
 /* Newest session seen of each client, so that older ones are refused. */
 struct client {
-  uint64_t id;                  /* 0: free */
+  uint64_t id; /* 0: free */
   uint64_t session;
   uint64_t used_ms;
 };
 
 enum {
   CORE_CLIENTS = 256,
-  CORE_RESYNC_SLOW_MS = 20,     /* ack latency that halves the window */
+  CORE_RESYNC_SLOW_MS = 20, /* ack latency that halves the window */
 };
 
 struct core {
   struct core_config config;
-  struct gen_record record;     /* as wanted on disk */
-  struct wire_hello hello;      /* scratch for HELLO and ADOPT */
+  struct gen_record record; /* as wanted on disk */
+  struct wire_hello hello;  /* scratch for HELLO and ADOPT */
   uint64_t now_ms;
-  uint64_t random;              /* splitmix state, fed by each event */
+  uint64_t random; /* splitmix state, fed by each event */
   bool started, stopping;
-  bool failed_now;              /* the store failed in this process */
+  bool failed_now; /* the store failed in this process */
   const char *failed_reason;
   int failed_errno;
 
   /* superblock and store durability */
   uint64_t sb_version, sb_flight, sb_durable;
-  uint64_t gen_version;         /* sb_durable must reach it to go on */
+  uint64_t gen_version; /* sb_durable must reach it to go on */
   uint64_t sync_version, sync_durable;
   bool map_flight;
 
   /* the generation change under way: GEN_NONE when none */
   enum gen_kind change;
-  bool change_adopts;           /* told by the peer: answer ADOPTED */
-  struct gen_record previous;   /* before it, when it is my own */
-  bool gen_proxied;             /* a proxied session was accepted in it */
-  bool was_serving;             /* at the end of the last step */
+  bool change_adopts;         /* told by the peer: answer ADOPTED */
+  struct gen_record previous; /* before it, when it is my own */
+  bool gen_proxied;           /* a proxied session was accepted in it */
+  bool was_serving;           /* at the end of the last step */
 
   /* link */
   enum link_phase phase;
   uint32_t link;
   enum relation relation;
-  const char *refusal;          /* why the last link was refused */
-  const char *link_reason;      /* why it was lost */
+  const char *refusal;     /* why the last link was refused */
+  const char *link_reason; /* why it was lost */
   bool hello_got;
-  bool was_decided;             /* this link, or the last one */
-  uint64_t progress_ms;         /* last ack, or first frame unacked */
+  bool was_decided;     /* this link, or the last one */
+  uint64_t progress_ms; /* last ack, or first frame unacked */
   struct wire_hello peer_hello;
   uint64_t hello_deadline_ms;
   uint64_t last_rx_ms, last_tx_ms;
   uint64_t ping_token, pong_token, ping_ms, rtt_ms;
-  bool peer_joined;             /* peer adopted the present generation */
-  bool notice_pending;          /* NACK or HANDOVER when FAILED is durable */
+  bool peer_joined;    /* peer adopted the present generation */
+  bool notice_pending; /* NACK or HANDOVER when FAILED is durable */
   uint8_t notice_type;
   enum switch_phase switching;
   uint64_t switch_deadline_ms, switch_after_ms;
@@ -209,12 +228,12 @@ struct core {
   uint64_t attempt, attempt_wanted, attempt_failed;
   bool attempt_flight;
   uint64_t reconnect_ms, reconnect_wait_ms;
-  bool t1_plain;                /* plain clients wait for an immediate T1 */
+  bool t1_plain; /* plain clients wait for an immediate T1 */
   uint64_t t1_attempt;
-  bool consent;                 /* the peer declared itself unfit on the
+  bool consent;         /* the peer declared itself unfit on the
                                    link just lost: T1 or T2 by its word */
-  uint32_t change_link;         /* link on which the change was agreed */
-  bool marks_sent;              /* TARGET: on this link */
+  uint32_t change_link; /* link on which the change was agreed */
+  bool marks_sent;      /* TARGET: on this link */
 
   /* sending side */
   uint64_t tx_seq, acked_seq;
@@ -223,21 +242,23 @@ struct core {
   uint64_t sent_bytes;
 
   /* receiving side */
-  uint64_t rx_seq;              /* newest data frame accepted */
-  uint64_t named_seq;           /* newest named by ACT_APPLY */
+  uint64_t rx_seq;    /* newest data frame accepted */
+  uint64_t named_seq; /* newest named by ACT_APPLY */
   uint64_t applied_seq, reply_seq;
-  struct gen_id source_gen;     /* generation of the source's frames */
-  struct { uint64_t offset, length; } apply[CORE_SENT_MAX];
+  struct gen_id source_gen; /* generation of the source's frames */
+  struct {
+    uint64_t offset, length;
+  } apply[CORE_SENT_MAX];
 
   /* resync */
   enum sync_phase sync;
-  uint32_t marks_page;          /* pages of the peer's map received */
+  uint32_t marks_page; /* pages of the peer's map received */
   uint64_t drain_seq;
   uint64_t cursor;
   struct chunk chunks[CORE_CHUNKS_MAX];
-  uint32_t window;              /* chunks that may be under way */
+  uint32_t window; /* chunks that may be under way */
   uint32_t fast_acks;
-  int64_t rate_tokens;          /* bytes; below 0: wait */
+  int64_t rate_tokens; /* bytes; below 0: wait */
   uint64_t rate_ms;
   uint64_t resync_done_bytes, resync_total_bytes, resync_started_ms;
   uint64_t clear_ms;
@@ -251,7 +272,7 @@ struct core {
   struct request_list lists[R_STATES];
   uint32_t requests_used, local_out;
 
-  struct ranges *ranges;        /* tags: requests, then chunks */
+  struct ranges *ranges; /* tags: requests, then chunks */
   struct marks *marks;
 
   enum core_state shown_state;
@@ -270,11 +291,10 @@ bool core_synced (const struct core *core);
 bool core_may_serve (const struct core *core);
 bool core_is_primary (const struct core *core);
 bool core_drained (const struct core *core);
-void core_begin_change (struct core *core, enum gen_kind kind,
-                        uint64_t client, uint64_t session);
+void core_begin_change (struct core *core, enum gen_kind kind, uint64_t client,
+                        uint64_t session);
 void core_fail (struct core *core, int error, const char *reason);
-enum core_state core_state_of (const struct core *core,
-                               const char **reason);
+enum core_state core_state_of (const struct core *core, const char **reason);
 
 /* core-link.c */
 struct core_action *link_send (struct core *core, enum wire_type type);

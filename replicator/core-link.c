@@ -41,7 +41,7 @@ link_deadline_in (struct core *core)
 static void
 fill_hello (struct core *core)
 {
-  core->hello = (struct wire_hello) {
+  core->hello = (struct wire_hello){
     .record = core->record,
     .boot = core->config.boot,
   };
@@ -67,8 +67,7 @@ link_lose (struct core *core, const char *reason)
   uint32_t i;
 
   for (i = 0; i < core->sent_count; i++) {
-    const struct sent *s =
-      &core->sent[(core->sent_head + i) % CORE_SENT_MAX];
+    const struct sent *s = &core->sent[(core->sent_head + i) % CORE_SENT_MAX];
     marks_dirty (core->marks, s->offset, s->length);
   }
   core->sent_count = 0;
@@ -87,8 +86,8 @@ link_lose (struct core *core, const char *reason)
      * as primary of this generation: becoming anything else ends it.
      */
     core->t1_plain = core_is_primary (core) && !core->gen_proxied &&
-                     core->record.data == DATA_CURRENT &&
-                     !core->failed_now && client_any_plain (core);
+      core->record.data == DATA_CURRENT && !core->failed_now &&
+      client_any_plain (core);
   }
   client_link_lost (core);
 }
@@ -292,30 +291,20 @@ decide (struct core *core)
     core_save (core, true);
   }
   switch (verdict) {
-  case GEN_SYNC:
-    become_equal (core);
-    break;
+  case GEN_SYNC: become_equal (core); break;
   case GEN_SOURCE:
     core->relation = REL_SOURCE;
     sync_start (core);
     break;
-  case GEN_TARGET:
-    become_target (core);
-    break;
-  case GEN_CREATE_MINE:
-    create_volume (core);
-    break;
-  case GEN_CREATE_PEER:
-    core->relation = REL_CREATE;
-    break;
+  case GEN_TARGET: become_target (core); break;
+  case GEN_CREATE_MINE: create_volume (core); break;
+  case GEN_CREATE_PEER: core->relation = REL_CREATE; break;
   case GEN_DIVERGED:
     core->relation = REL_DIVERGED;
     if (core->record.both)
       client_end (core, true, ESHUTDOWN);
     break;
-  default:
-    refuse (core, verdict);
-    break;
+  default: refuse (core, verdict); break;
   }
 }
 
@@ -339,15 +328,13 @@ adopt_fits (const struct core *core, uint64_t kind)
   switch (kind) {
   case GEN_CREATE:
     return core->relation == REL_CREATE &&
-           (core->record.data == DATA_BLANK ||
-            core->peer_hello.record.data == DATA_BLANK);
+      (core->record.data == DATA_BLANK ||
+       core->peer_hello.record.data == DATA_BLANK);
   case GEN_JOIN:
-    return core->relation == REL_TARGET &&
-           core->record.data == DATA_SYNCING;
+    return core->relation == REL_TARGET && core->record.data == DATA_SYNCING;
   case GEN_SWITCH:
     return core->relation == REL_SYNC && core->switching == SWITCH_GRANTED;
-  default:
-    return false;
+  default: return false;
   }
 }
 
@@ -359,8 +346,7 @@ on_adopt (struct core *core, const struct core_event *event)
   if (core->phase != LINK_DECIDED || core->change != GEN_NONE ||
       !adopt_fits (core, kind) ||
       event->hello->record.node != core->peer_hello.record.node ||
-      event->hello->record.history_count == 0 ||
-      !event->hello->record.both) {
+      event->hello->record.history_count == 0 || !event->hello->record.both) {
     protocol_error (core, "a generation that does not fit");
     return;
   }
@@ -376,8 +362,7 @@ on_adopt (struct core *core, const struct core_event *event)
 static void
 on_adopted (struct core *core)
 {
-  if (core->phase != LINK_DECIDED || core->peer_joined ||
-      !core->record.both ||
+  if (core->phase != LINK_DECIDED || core->peer_joined || !core->record.both ||
       (core->relation != REL_SYNC && core->relation != REL_CREATE)) {
     protocol_error (core, "an adoption that nobody asked for");
     return;
@@ -391,7 +376,7 @@ void
 link_changed (struct core *core, enum gen_kind kind)
 {
   bool same_link = core->phase == LINK_DECIDED &&
-                   core->change_link == core->link;
+    core->change_link == core->link;
 
   if (kind == GEN_SOLO || kind == GEN_TAKEOVER || !same_link)
     return;
@@ -433,8 +418,8 @@ on_switch_request (struct core *core)
 {
   bool mine = core_is_primary (core);
   bool fits = core->relation == REL_SYNC && core->change == GEN_NONE &&
-              core_settled (core) && !core->failed_now && !core->stopping &&
-              (mine || core->record.primary == 0);
+    core_settled (core) && !core->failed_now && !core->stopping &&
+    (mine || core->record.primary == 0);
 
   if (core->phase != LINK_DECIDED) {
     protocol_error (core, "a switch request before the decision");
@@ -445,8 +430,9 @@ on_switch_request (struct core *core)
       core->record.node > core->peer_hello.record.node)
     core->switching = SWITCH_NONE;
   if (!fits || core->switching != SWITCH_NONE ||
-      (mine && (core->sync != SYNC_OFF || !core->peer_joined ||
-                client_any_plain (core)))) {
+      (mine &&
+       (core->sync != SYNC_OFF || !core->peer_joined ||
+        client_any_plain (core)))) {
     link_send (core, WIRE_SWITCH_DENY);
     return;
   }
@@ -487,8 +473,7 @@ on_switch_deny (struct core *core)
 static void
 on_unfit (struct core *core)
 {
-  core->consent = core->phase == LINK_DECIDED &&
-                  core->relation == REL_SYNC;
+  core->consent = core->phase == LINK_DECIDED && core->relation == REL_SYNC;
   link_drop_now (core, "the peer's store failed");
 }
 
@@ -531,9 +516,11 @@ on_decided_frame (struct core *core, const struct core_event *event)
     return;
   }
   switch ((enum wire_type) frame->type) {
-  case WIRE_WRITE: case WIRE_ZERO: on_data (core, frame); break;
+  case WIRE_WRITE:
+  case WIRE_ZERO: on_data (core, frame); break;
   case WIRE_ACK: on_ack (core, frame->seq); break;
-  case WIRE_NACK: case WIRE_HANDOVER: on_unfit (core); break;
+  case WIRE_NACK:
+  case WIRE_HANDOVER: on_unfit (core); break;
   case WIRE_PONG: on_pong (core, frame->arg); break;
   case WIRE_MARKS: on_marks (core, frame, event->payload); break;
   case WIRE_HASH_REPLY: on_hash_reply (core, frame); break;
@@ -543,9 +530,7 @@ on_decided_frame (struct core *core, const struct core_event *event)
   case WIRE_SWITCH_REQUEST: on_switch_request (core); break;
   case WIRE_SWITCH_GRANT: on_switch_grant (core); break;
   case WIRE_SWITCH_DENY: on_switch_deny (core); break;
-  case WIRE_PING:
-    link_send (core, WIRE_PONG)->frame.arg = frame->arg;
-    break;
+  case WIRE_PING: link_send (core, WIRE_PONG)->frame.arg = frame->arg; break;
   case WIRE_HASH_REQUEST:
     if (core->relation != REL_TARGET &&
         (core->relation != REL_SYNC || core_is_primary (core))) {
@@ -559,9 +544,7 @@ on_decided_frame (struct core *core, const struct core_event *event)
     }
     core_emit (core, ACT_HASH)->frame = *frame;
     break;
-  default:
-    protocol_error (core, "a frame that does not belong here");
-    break;
+  default: protocol_error (core, "a frame that does not belong here"); break;
   }
 }
 
@@ -590,8 +573,7 @@ waits_for_peer (const struct core *core)
   if (core->phase != LINK_DECIDED)
     return false;
   return core->relation == REL_CREATE || core->sync == SYNC_MARKS ||
-         (core->relation == REL_SYNC && !core->peer_joined) ||
-         core->failed_now;
+    (core->relation == REL_SYNC && !core->peer_joined) || core->failed_now;
 }
 
 /* While this node's own store is at the peer's frames it reads nothing
@@ -656,15 +638,15 @@ static void
 advance_alone (struct core *core)
 {
   bool fit = core->phase == LINK_NONE && core_drained (core) &&
-             core->record.data == DATA_CURRENT && core->record.both &&
-             !core->failed_now && !core->stopping;
+    core->record.data == DATA_CURRENT && core->record.both &&
+    !core->failed_now && !core->stopping;
 
   if (!fit)
     return;
   if (core->consent) {
     core->consent = false;
-    core_begin_change (core, core_is_primary (core) ? GEN_SOLO
-                                                    : GEN_TAKEOVER, 0, 0);
+    core_begin_change (core, core_is_primary (core) ? GEN_SOLO : GEN_TAKEOVER,
+                       0, 0);
     /* The peer cannot have been promoted: as good as a client's word. */
     core->record.answered = true;
   }
@@ -689,13 +671,12 @@ link_advance (struct core *core)
   }
   if (core->notice_pending && core_settled (core)) {
     core->notice_pending = false;
-    link_send (core, (enum wire_type) core->notice_type)->frame.arg =
-      (uint64_t) core->failed_errno;
+    link_send (core, (enum wire_type) core->notice_type)
+      ->frame.arg = (uint64_t) core->failed_errno;
     link_deadline_in (core);
   }
-  if (core->phase == LINK_NONE && !core->attempt_flight &&
-      !core->failed_now && !core->stopping &&
-      core->attempt < core->attempt_wanted)
+  if (core->phase == LINK_NONE && !core->attempt_flight && !core->failed_now &&
+      !core->stopping && core->attempt < core->attempt_wanted)
     start_attempt (core);
   advance_alone (core);
 }

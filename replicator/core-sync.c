@@ -19,8 +19,8 @@ static bool
 is_source (const struct core *core)
 {
   return core->phase == LINK_DECIDED &&
-         (core->relation == REL_SOURCE ||
-          (core->relation == REL_SYNC && core_is_primary (core)));
+    (core->relation == REL_SOURCE ||
+     (core->relation == REL_SYNC && core_is_primary (core)));
 }
 
 /* ------------------------------------------------------ frames and acks */
@@ -32,7 +32,7 @@ sync_sends_writes (const struct core *core)
   if (!is_source (core))
     return false;
   return core->relation == REL_SYNC ||
-         (core->sync != SYNC_OFF && core->sync != SYNC_MARKS);
+    (core->sync != SYNC_OFF && core->sync != SYNC_MARKS);
 }
 
 /* And do their replies wait for it? */
@@ -40,7 +40,7 @@ bool
 sync_waits_for_peer (const struct core *core)
 {
   return core->relation == REL_SYNC || core->sync == SYNC_DRAIN ||
-         core->sync == SYNC_JOIN;
+    core->sync == SYNC_JOIN;
 }
 
 bool
@@ -49,8 +49,7 @@ sync_window_full (const struct core *core, uint64_t cost)
   enum { FRAMES_PER_STEP = 80 };
 
   return core->sent_count + FRAMES_PER_STEP > CORE_SENT_MAX ||
-         (core->sent_bytes > 0 &&
-          core->sent_bytes + cost > CORE_SENT_BYTES_MAX);
+    (core->sent_bytes > 0 && core->sent_bytes + cost > CORE_SENT_BYTES_MAX);
 }
 
 static uint64_t
@@ -67,11 +66,10 @@ send_data (struct core *core, const struct wire_frame *frame, uint32_t slot,
   action->frame.flags = frame->flags;
   action->frame.offset = frame->offset;
   action->frame.length = frame->length;
-  action->frame.payload_length =
-    frame->type == WIRE_WRITE ? frame->length : 0;
+  action->frame.payload_length = frame->type == WIRE_WRITE ? frame->length : 0;
   action->frame.seq = ++core->tx_seq;
   sent = &core->sent[(core->sent_head + core->sent_count++) % CORE_SENT_MAX];
-  *sent = (struct sent) {
+  *sent = (struct sent){
     .seq = core->tx_seq,
     .offset = frame->offset,
     .length = frame->length,
@@ -104,8 +102,7 @@ sync_send_request (struct core *core, uint32_t slot)
     uint64_t left = r->length - done;
 
     frame.offset = r->offset + done;
-    frame.length =
-      left < WIRE_PAYLOAD_MAX ? (uint32_t) left : WIRE_PAYLOAD_MAX;
+    frame.length = left < WIRE_PAYLOAD_MAX ? (uint32_t) left : WIRE_PAYLOAD_MAX;
     r->last_seq = send_data (core, &frame, slot, false);
   }
 }
@@ -244,8 +241,7 @@ chunk_busy (const struct core *core, uint64_t number)
   unsigned i;
 
   for (i = 0; i < CORE_CHUNKS_MAX; i++)
-    if (core->chunks[i].state != CHUNK_FREE &&
-        core->chunks[i].number == number)
+    if (core->chunks[i].state != CHUNK_FREE && core->chunks[i].number == number)
       return true;
   return false;
 }
@@ -283,8 +279,7 @@ next_chunk (struct core *core, uint64_t *number)
   for (tries = 0; tries <= CORE_CHUNKS_MAX; tries++) {
     if (!marks_next_chunk (core->marks, core->cursor, number))
       return false;
-    core->cursor = *number + 1 < marks_chunks (core->marks)
-                   ? *number + 1 : 0;
+    core->cursor = *number + 1 < marks_chunks (core->marks) ? *number + 1 : 0;
     if (!chunk_busy (core, *number))
       return true;
   }
@@ -333,7 +328,7 @@ start_chunk (struct core *core, uint32_t slot, uint64_t number)
   uint64_t left = core->record.size - offset;
   struct core_action *action;
 
-  *chunk = (struct chunk) {
+  *chunk = (struct chunk){
     .number = number,
     .offset = offset,
     .length = left < MARKS_CHUNK ? left : MARKS_CHUNK,
@@ -361,7 +356,7 @@ core_hash_wanted (const struct core *core, const struct wire_frame *frame)
   chunk = &core->chunks[frame->arg];
   blocks = (chunk->length + MARKS_BLOCK - 1) / MARKS_BLOCK;
   return chunk->state == CHUNK_HASHING && chunk->offset == frame->offset &&
-         frame->payload_length == blocks * WIRE_HASH;
+    frame->payload_length == blocks * WIRE_HASH;
 }
 
 void
@@ -375,8 +370,7 @@ on_hash_reply (struct core *core, const struct wire_frame *frame)
 
 /* Queue the blocks of a chunk that was read: runs of data or of zeros. */
 static void
-send_chunk (struct core *core, uint32_t slot, uint64_t blocks,
-            uint64_t zeros)
+send_chunk (struct core *core, uint32_t slot, uint64_t blocks, uint64_t zeros)
 {
   struct chunk *chunk = &core->chunks[slot];
   unsigned first = 0, last;
@@ -493,15 +487,14 @@ sync_advance (struct core *core)
 
   if (core->phase != LINK_DECIDED || core->sync == SYNC_OFF ||
       core->sync == SYNC_MARKS || core->sync == SYNC_JOIN ||
-      core->change != GEN_NONE || !core_settled (core) ||
-      !core_synced (core) || core->failed_now)
+      core->change != GEN_NONE || !core_settled (core) || !core_synced (core) ||
+      core->failed_now)
     return;
   if (core->sync == SYNC_COPY) {
     if (core->config.resync_rate != 0)
       refill_rate (core);
     pump_chunks (core);
-    if (any_chunk (core) ||
-        marks_next_chunk (core->marks, 0, &number))
+    if (any_chunk (core) || marks_next_chunk (core->marks, 0, &number))
       return;
     if (core->relation == REL_SYNC) {
       core->sync = SYNC_OFF;
@@ -556,8 +549,7 @@ sync_deadline (const struct core *core)
     return UINT64_MAX;
   if (core->sync == SYNC_COPY && rate_limited (core))
     return core->now_ms + RATE_TICK_MS;
-  return core->clear_ms > core->now_ms ? core->clear_ms
-                                       : core->now_ms + 1;
+  return core->clear_ms > core->now_ms ? core->clear_ms : core->now_ms + 1;
 }
 
 /* --------------------------------------------------------------- target */
@@ -570,7 +562,7 @@ accepts_data (const struct core *core)
   if (core->relation == REL_TARGET)
     return core->marks_sent;
   return core->relation == REL_SYNC && core->record.primary != 0 &&
-         !core_is_primary (core);
+    !core_is_primary (core);
 }
 
 void
@@ -580,8 +572,7 @@ on_data (struct core *core, const struct wire_frame *frame)
 
   if (core->failed_now)
     return;
-  if (core->relation == REL_TARGET &&
-      frame->gen.epoch > core->source_gen.epoch)
+  if (core->relation == REL_TARGET && frame->gen.epoch > core->source_gen.epoch)
     core->source_gen = frame->gen;
   if (!accepts_data (core) || frame->seq != core->rx_seq + 1 ||
       !gen_id_equal (frame->gen, core->source_gen) ||

@@ -78,7 +78,7 @@ static bool
 shared (const struct generation *gen)
 {
   return gen->kind == GEN_CREATE || gen->kind == GEN_JOIN ||
-         gen->kind == GEN_SWITCH;
+    gen->kind == GEN_SWITCH;
 }
 
 /* Make room in a full history: the oldest goes, unless it is the last

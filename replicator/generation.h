@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { GEN_HISTORY = 32 };      /* generations a node remembers */
+enum { GEN_HISTORY = 32 }; /* generations a node remembers */
 
 /* Epoch 0 names no generation: a blank node, a client without memory. */
 struct gen_id {
@@ -25,29 +25,29 @@ struct gen_id {
 
 /* How a generation came to be (DESIGN: T0..T5). */
 #define GEN_KINDS(X)                                                    \
-  X (GEN_NONE, "none")          /* no generation yet */                 \
-  X (GEN_CREATE, "create")      /* T0: two blank nodes met */           \
-  X (GEN_SOLO, "solo")          /* T1: the primary goes on alone */     \
-  X (GEN_TAKEOVER, "takeover")  /* T2: the backup takes over */         \
-  X (GEN_JOIN, "join")          /* T3: resync done, two members again */\
-  X (GEN_SWITCH, "switch")      /* T4: planned change of primary */     \
-  X (GEN_FORCE, "force")        /* T5: the operator said so */
+  X (GEN_NONE, "none")         /* no generation yet */                  \
+  X (GEN_CREATE, "create")     /* T0: two blank nodes met */            \
+  X (GEN_SOLO, "solo")         /* T1: the primary goes on alone */      \
+  X (GEN_TAKEOVER, "takeover") /* T2: the backup takes over */          \
+  X (GEN_JOIN, "join")         /* T3: resync done, two members again */ \
+  X (GEN_SWITCH, "switch")     /* T4: planned change of primary */      \
+  X (GEN_FORCE, "force")       /* T5: the operator said so */
 #define GEN_ENUM(name, text) name,
 enum gen_kind { GEN_KINDS (GEN_ENUM) GEN_KIND_COUNT };
 
 /* One entry of the history. */
 struct generation {
   struct gen_id gen;
-  uint64_t client;       /* client it was made for; 0: nobody's request */
-  uint64_t session;      /* that client's session; 0 with client 0 */
-  uint32_t kind;         /* enum gen_kind */
+  uint64_t client;  /* client it was made for; 0: nobody's request */
+  uint64_t session; /* that client's session; 0 with client 0 */
+  uint32_t kind;    /* enum gen_kind */
 };
 
 /* What a node's copy is worth. */
-#define DATA_STATES(X)                                                  \
-  X (DATA_BLANK, "blank")     /* never part of a volume */              \
-  X (DATA_CURRENT, "current") /* holds all its generation acknowledged */\
-  X (DATA_SYNCING, "syncing") /* being overwritten by the peer's copy */\
+#define DATA_STATES(X)                                                    \
+  X (DATA_BLANK, "blank")     /* never part of a volume */                \
+  X (DATA_CURRENT, "current") /* holds all its generation acknowledged */ \
+  X (DATA_SYNCING, "syncing") /* being overwritten by the peer's copy */  \
   X (DATA_FAILED, "failed")   /* its store failed: needs a resync */
 #define DATA_ENUM(name, text) name,
 enum data_state { DATA_STATES (DATA_ENUM) DATA_STATE_COUNT };
@@ -59,37 +59,38 @@ enum data_state { DATA_STATES (DATA_ENUM) DATA_STATE_COUNT };
  * peer is one too) says who the members are.
  */
 struct gen_record {
-  uint64_t volume;       /* volume id, 0 while blank */
-  uint64_t node;         /* my node id, never 0 */
-  uint64_t peer;         /* the peer's node id, 0 while unknown */
-  uint64_t size;         /* volume size in bytes */
-  uint32_t region_size;  /* bytes, a power of two, 256 KiB .. 1 GiB */
-  uint32_t data;         /* enum data_state */
-  uint64_t primary;      /* node id of the primary, 0: none yet */
-  bool both;             /* members are {me, peer}; else {me} */
-  bool answered;         /* this generation has answered a client */
-  bool discard;          /* the operator told this copy to yield */
-  bool has_data;         /* blank, but the data file is not empty */
-  uint32_t history_count;        /* 0 while blank, at most GEN_HISTORY */
+  uint64_t volume;        /* volume id, 0 while blank */
+  uint64_t node;          /* my node id, never 0 */
+  uint64_t peer;          /* the peer's node id, 0 while unknown */
+  uint64_t size;          /* volume size in bytes */
+  uint32_t region_size;   /* bytes, a power of two, 256 KiB .. 1 GiB */
+  uint32_t data;          /* enum data_state */
+  uint64_t primary;       /* node id of the primary, 0: none yet */
+  bool both;              /* members are {me, peer}; else {me} */
+  bool answered;          /* this generation has answered a client */
+  bool discard;           /* the operator told this copy to yield */
+  bool has_data;          /* blank, but the data file is not empty */
+  uint32_t history_count; /* 0 while blank, at most GEN_HISTORY */
   struct generation history[GEN_HISTORY];
 };
 
 /* What two nodes that met decide, from the point of view of "me". */
-#define GEN_VERDICTS(X)                                                 \
-  X (GEN_SYNC, "same generation")                                       \
-  X (GEN_SOURCE, "my copy is newer")                                    \
-  X (GEN_TARGET, "the peer's copy is newer")                            \
-  X (GEN_CREATE_MINE, "both are blank, I create the volume")            \
-  X (GEN_CREATE_PEER, "both are blank, the peer creates the volume")    \
-  X (GEN_DIVERGED, "both copies were written apart from each other")    \
-  X (GEN_REFUSE_VOLUME, "the peer belongs to another volume")           \
-  X (GEN_REFUSE_SIZE, "the peer's volume has another size")             \
-  X (GEN_REFUSE_REGION, "the peer uses another region size")            \
-  X (GEN_REFUSE_NODE, "the peer is not the node I know as my peer")     \
-  X (GEN_REFUSE_SELF, "the peer has my own node id")                    \
-  X (GEN_REFUSE_DATA, "a blank node's data file is not empty")          \
-  X (GEN_REFUSE_BLANK, "one node is blank and the other is not alone "  \
-     "in its generation")                                               \
+#define GEN_VERDICTS(X)                                              \
+  X (GEN_SYNC, "same generation")                                    \
+  X (GEN_SOURCE, "my copy is newer")                                 \
+  X (GEN_TARGET, "the peer's copy is newer")                         \
+  X (GEN_CREATE_MINE, "both are blank, I create the volume")         \
+  X (GEN_CREATE_PEER, "both are blank, the peer creates the volume") \
+  X (GEN_DIVERGED, "both copies were written apart from each other") \
+  X (GEN_REFUSE_VOLUME, "the peer belongs to another volume")        \
+  X (GEN_REFUSE_SIZE, "the peer's volume has another size")          \
+  X (GEN_REFUSE_REGION, "the peer uses another region size")         \
+  X (GEN_REFUSE_NODE, "the peer is not the node I know as my peer")  \
+  X (GEN_REFUSE_SELF, "the peer has my own node id")                 \
+  X (GEN_REFUSE_DATA, "a blank node's data file is not empty")       \
+  X (GEN_REFUSE_BLANK,                                               \
+     "one node is blank and the other is not alone "                 \
+     "in its generation")                                            \
   X (GEN_REFUSE_STALE, "neither copy is both current and newest")
 #define GEN_VERDICT_ENUM(name, text) name,
 enum gen_verdict { GEN_VERDICTS (GEN_VERDICT_ENUM) GEN_VERDICT_COUNT };

@@ -19,8 +19,8 @@ struct job {
 struct jobs {
   pthread_mutex_t lock;
   pthread_cond_t wake;
-  struct job *head, **tail;     /* lock */
-  bool stopping;                /* lock */
+  struct job *head, **tail; /* lock */
+  bool stopping;            /* lock */
   unsigned threads, running;
   pthread_t *ids;
 };
@@ -81,8 +81,7 @@ jobs_start (struct jobs *jobs)
   int error;
 
   for (; jobs->running < jobs->threads; jobs->running++) {
-    error = pthread_create (&jobs->ids[jobs->running], NULL, job_thread,
-                            jobs);
+    error = pthread_create (&jobs->ids[jobs->running], NULL, job_thread, jobs);
     if (error != 0) {
       errno = error;
       return -1;
@@ -98,7 +97,7 @@ jobs_add (struct jobs *jobs, void (*run) (void *opaque), void *opaque)
 
   if (job == NULL)
     return -1;
-  *job = (struct job) { .run = run, .opaque = opaque };
+  *job = (struct job){ .run = run, .opaque = opaque };
   pthread_mutex_lock (&jobs->lock);
   *jobs->tail = job;
   jobs->tail = &job->next;

@@ -24,7 +24,6 @@ void latency_add (struct latency *latency, uint64_t us);
 /* The upper edge in us of the bucket in which the PER_MILLE-th value
  * lies, at most the maximum; 0 when empty.
  */
-uint64_t latency_quantile (const struct latency *latency,
-                           unsigned per_mille);
+uint64_t latency_quantile (const struct latency *latency, unsigned per_mille);
 
 #endif /* DUET_LATENCY_H */

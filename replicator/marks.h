@@ -23,9 +23,9 @@
 #include <stdint.h>
 
 enum {
-  MARKS_BLOCK = 4096,                   /* bytes */
-  MARKS_CHUNK = 64 * MARKS_BLOCK,       /* bytes: 256 KiB */
-  MARKS_PAGE_BYTES = 4080,              /* region bits per map page / 8 */
+  MARKS_BLOCK = 4096,             /* bytes */
+  MARKS_CHUNK = 64 * MARKS_BLOCK, /* bytes: 256 KiB */
+  MARKS_PAGE_BYTES = 4080,        /* region bits per map page / 8 */
 };
 
 struct marks;
@@ -67,8 +67,7 @@ void marks_unuse (struct marks *marks, uint64_t offset, uint64_t length,
 /* Set the region bits of the range.  True when all were durable already;
  * false when the map must be persisted first.
  */
-bool marks_set_regions (struct marks *marks, uint64_t offset,
-                        uint64_t length);
+bool marks_set_regions (struct marks *marks, uint64_t offset, uint64_t length);
 bool marks_durable (const struct marks *marks, uint64_t offset,
                     uint64_t length);
 
@@ -115,8 +114,7 @@ void marks_clean (struct marks *marks, uint64_t offset, uint64_t length);
 /* Merge one page of the peer's region map: its set regions become set
  * and coarse here.
  */
-void marks_merge_page (struct marks *marks, uint32_t page,
-                       const uint8_t *bits);
+void marks_merge_page (struct marks *marks, uint32_t page, const uint8_t *bits);
 
 /* Every region set and coarse: nothing is known of the peer's copy. */
 void marks_dirty_all (struct marks *marks);

@@ -39,9 +39,8 @@ check_sector (struct sim *sim, uint32_t sector)
 {
   const struct disk *a = &sim->nodes[0].disk, *b = &sim->nodes[1].disk;
   uint32_t region = sector / sim->region_sectors;
-  bool differs = tag_value (a->cache[sector]) != tag_value (b->cache[sector])
-                 || tag_value (a->durable[sector])
-                    != tag_value (b->durable[sector]);
+  bool differs = tag_value (a->cache[sector]) != tag_value (b->cache[sector]) ||
+    tag_value (a->durable[sector]) != tag_value (b->durable[sector]);
 
   if (differs == sim->differs[sector])
     return;
@@ -118,8 +117,8 @@ check_record (struct sim *sim, const struct gen_record *record)
 {
   struct seen_gen *seen;
 
-  if (record->history_count == 0
-      || find_gen (sim, record->history[0].gen) != NULL)
+  if (record->history_count == 0 ||
+      find_gen (sim, record->history[0].gen) != NULL)
     return;
   assert (sim->gen_count < SIM_GENERATIONS);
   seen = &sim->gens[sim->gen_count++];
@@ -161,11 +160,12 @@ check_accepted (struct sim *sim, int node, struct gen_id gen)
               (unsigned long long) gen.id & 0xffff);
   seen->acked_by = node;
   for (i = 0; i < sim->gen_count; i++)
-    if (sim->gens[i].acked_by >= 0 && !descends (sim, seen, &sim->gens[i])
-        && !descends (sim, &sim->gens[i], seen))
-      sim_fail (sim, "I2: split brain: %c acknowledges in %llu.%llx, %c did"
-                " in %llu.%llx", 'A' + node,
-                (unsigned long long) gen.epoch,
+    if (sim->gens[i].acked_by >= 0 && !descends (sim, seen, &sim->gens[i]) &&
+        !descends (sim, &sim->gens[i], seen))
+      sim_fail (sim,
+                "I2: split brain: %c acknowledges in %llu.%llx, %c did"
+                " in %llu.%llx",
+                'A' + node, (unsigned long long) gen.epoch,
                 (unsigned long long) gen.id & 0xffff,
                 'A' + sim->gens[i].acked_by,
                 (unsigned long long) sim->gens[i].gen.epoch,
@@ -202,9 +202,10 @@ check_complete (struct sim *sim, struct node *node,
       continue;
     for (i = 0; i < op->count; i++)
       if (!(op->durable[n][i / 64] >> (i % 64) & 1))
-        sim_fail (sim, "I1: %c acknowledges op %u, sector %u is not durable"
-                  " on %c", 'A' + node->index, slot->op + 1, op->first + i,
-                  'A' + n);
+        sim_fail (sim,
+                  "I1: %c acknowledges op %u, sector %u is not durable"
+                  " on %c",
+                  'A' + node->index, slot->op + 1, op->first + i, 'A' + n);
   }
 }
 
@@ -220,12 +221,13 @@ check_open_done (struct sim *sim, const struct node *node,
   for (i = 0; i < SIM_SLOTS; i++) {
     const struct slot *slot = &node->slots[i];
 
-    if (slot->used && slot->local && slot->nbd->open.client == open->client
-        && slot->nbd->open.session < open->session)
-      sim_fail (sim, "I8: %c accepts session %llu while op %u of session"
-                " %llu runs", 'A' + node->index,
-                (unsigned long long) open->session, slot->op + 1,
-                (unsigned long long) slot->nbd->open.session);
+    if (slot->used && slot->local && slot->nbd->open.client == open->client &&
+        slot->nbd->open.session < open->session)
+      sim_fail (sim,
+                "I8: %c accepts session %llu while op %u of session"
+                " %llu runs",
+                'A' + node->index, (unsigned long long) open->session,
+                slot->op + 1, (unsigned long long) slot->nbd->open.session);
   }
 }
 
@@ -237,9 +239,9 @@ fenced (const struct node *node, const struct nbd *old)
   for (i = 0; i < SIM_CONNS; i++) {
     const struct nbd *nbd = node->conns[i];
 
-    if (nbd != NULL && nbd->server == NBD_OPEN && old->open.proxied
-        && nbd->open.client == old->open.client
-        && nbd->open.session > old->open.session)
+    if (nbd != NULL && nbd->server == NBD_OPEN && old->open.proxied &&
+        nbd->open.client == old->open.client &&
+        nbd->open.session > old->open.session)
       return true;
   }
   return false;
@@ -255,8 +257,8 @@ check_local (struct sim *sim, struct node *node,
   if (!slot->used || slot->local)
     sim_fail (sim, "%c starts a local part twice", 'A' + node->index);
   if (fenced (node, slot->nbd))
-    sim_fail (sim, "I8: %c starts op %u of a fenced session",
-              'A' + node->index, slot->op + 1);
+    sim_fail (sim, "I8: %c starts op %u of a fenced session", 'A' + node->index,
+              slot->op + 1);
   if (!node->hello_out || sim->ops[slot->op].kind == OP_READ)
     return;
   core_view (node->core, &view);
@@ -271,18 +273,10 @@ check_action (struct sim *sim, struct node *node,
               const struct core_action *action)
 {
   switch (action->type) {
-  case ACT_COMPLETE:
-    check_complete (sim, node, action);
-    break;
-  case ACT_OPEN_DONE:
-    check_open_done (sim, node, action);
-    break;
-  case ACT_LOCAL:
-    check_local (sim, node, action);
-    break;
-  case ACT_DROP_LINK:
-    node->hello_out = false;
-    break;
+  case ACT_COMPLETE: check_complete (sim, node, action); break;
+  case ACT_OPEN_DONE: check_open_done (sim, node, action); break;
+  case ACT_LOCAL: check_local (sim, node, action); break;
+  case ACT_DROP_LINK: node->hello_out = false; break;
   case ACT_SEND:
     if (action->frame.type != WIRE_HELLO_FRAME)
       break;
@@ -291,8 +285,7 @@ check_action (struct sim *sim, struct node *node,
                 'A' + node->index, node->local_writes);
     node->hello_out = true;
     break;
-  default:
-    break;
+  default: break;
   }
 }
 
@@ -320,8 +313,7 @@ check_converged (struct sim *sim, const char **why)
     }
   }
   for (n = 0; n < SIM_NODES; n++)
-    if (view[n].state == STATE_PRIMARY
-        && view[1 - n].state == STATE_BACKUP)
+    if (view[n].state == STATE_PRIMARY && view[1 - n].state == STATE_BACKUP)
       return true;
   *why = view[0].reason;
   return false;

@@ -44,8 +44,7 @@ keep_cached (struct sim *sim, int node, uint32_t sector)
 {
   const struct disk *disk = &sim->nodes[node].disk;
 
-  make_durable (sim, node, sector, disk->cache[sector],
-                disk->written[sector]);
+  make_durable (sim, node, sector, disk->cache[sector], disk->written[sector]);
 }
 
 void
@@ -144,8 +143,8 @@ disk_open (struct sim *sim, int node)
   uint32_t sector;
 
   for (sector = 0; sector < sim->sectors; sector++) {
-    if (disk->kept[sector] == disk->written[sector]
-        || (disk->dirty[sector / 64] >> (sector % 64) & 1))
+    if (disk->kept[sector] == disk->written[sector] ||
+        (disk->dirty[sector / 64] >> (sector % 64) & 1))
       continue;
     disk->cache[sector] = disk->durable[sector];
     disk->kept[sector] = disk->written[sector];

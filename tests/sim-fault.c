@@ -67,15 +67,24 @@ static const struct weight {
   enum fault_kind kind;
   uint32_t alone, partition, store;
 } weights[] = {
-  { FAULT_CRASH, 8, 8, 4 },             { FAULT_POWER, 8, 8, 4 },
-  { FAULT_STOP, 3, 3, 1 },              { FAULT_BOTH, 0, 5, 2 },
-  { FAULT_CUT, 0, 10, 4 },              { FAULT_PARTITION, 0, 6, 3 },
-  { FAULT_PAUSE, 0, 5, 1 },             { FAULT_CLIENT_CUT, 4, 5, 1 },
-  { FAULT_CLIENT_PARTITION, 0, 5, 1 },  { FAULT_CLIENT_CRASH, 3, 3, 0 },
-  { FAULT_CLIENT_AMNESIA, 2, 3, 0 },    { FAULT_SLOW, 3, 3, 1 },
-  { FAULT_IDLE, 1, 1, 1 },              { FAULT_READ, 0, 0, 4 },
-  { FAULT_WRITE, 0, 0, 4 },             { FAULT_SPACE, 0, 0, 4 },
-  { FAULT_SYNC, 0, 0, 4 },              { FAULT_TOGETHER, 0, 4, 0 },
+  { FAULT_CRASH, 8, 8, 4 },
+  { FAULT_POWER, 8, 8, 4 },
+  { FAULT_STOP, 3, 3, 1 },
+  { FAULT_BOTH, 0, 5, 2 },
+  { FAULT_CUT, 0, 10, 4 },
+  { FAULT_PARTITION, 0, 6, 3 },
+  { FAULT_PAUSE, 0, 5, 1 },
+  { FAULT_CLIENT_CUT, 4, 5, 1 },
+  { FAULT_CLIENT_PARTITION, 0, 5, 1 },
+  { FAULT_CLIENT_CRASH, 3, 3, 0 },
+  { FAULT_CLIENT_AMNESIA, 2, 3, 0 },
+  { FAULT_SLOW, 3, 3, 1 },
+  { FAULT_IDLE, 1, 1, 1 },
+  { FAULT_READ, 0, 0, 4 },
+  { FAULT_WRITE, 0, 0, 4 },
+  { FAULT_SPACE, 0, 0, 4 },
+  { FAULT_SYNC, 0, 0, 4 },
+  { FAULT_TOGETHER, 0, 4, 0 },
 };
 
 static uint32_t
@@ -104,10 +113,11 @@ plan_kind (struct sim *sim)
 
 /* Actions after which a fault is most likely to hurt. */
 static const enum core_action_type moments[] = {
-  ACT_LOCAL, ACT_COMPLETE, ACT_OPEN_DONE, ACT_SEND, ACT_APPLY, ACT_HASH,
-  ACT_PERSIST_SB, ACT_PERSIST_SB, ACT_PERSIST_SB, ACT_PERSIST_MAP,
-  ACT_SYNC_STORE, ACT_SYNC_STORE, ACT_CHUNK, ACT_CHUNK, ACT_CONNECT,
-  ACT_STATE, ACT_STATE, ACT_CONN_ENDED,
+  ACT_LOCAL,      ACT_COMPLETE,    ACT_OPEN_DONE,  ACT_SEND,
+  ACT_APPLY,      ACT_HASH,        ACT_PERSIST_SB, ACT_PERSIST_SB,
+  ACT_PERSIST_SB, ACT_PERSIST_MAP, ACT_SYNC_STORE, ACT_SYNC_STORE,
+  ACT_CHUNK,      ACT_CHUNK,       ACT_CONNECT,    ACT_STATE,
+  ACT_STATE,      ACT_CONN_ENDED,
 };
 
 static void
@@ -126,16 +136,15 @@ plan_one (struct sim *sim, struct fault *fault)
     fault->wait_us = plan_random (sim, 30 * SIM_MS);
   fault->action = -1;
   if (plan_random (sim, 3) != 0)
-    fault->action = (int) moments[plan_random (sim, sizeof moments
-                                                    / sizeof moments[0])];
-  fault->nth = 1 + (uint32_t) plan_random (sim, plan_random (sim, 2) ? 3
-                                                                     : 20);
-  fault->delay_us = plan_random (sim, 3) == 0
-                      ? 0 : plan_random (sim, 2 * SIM_MS);
+    fault->action = (int)
+      moments[plan_random (sim, sizeof moments / sizeof moments[0])];
+  fault->nth = 1 + (uint32_t) plan_random (sim, plan_random (sim, 2) ? 3 : 20);
+  fault->delay_us = plan_random (sim, 3) == 0 ? 0
+                                              : plan_random (sim, 2 * SIM_MS);
   mood = sim->fault_burst ? plan_random (sim, 2) : plan_random (sim, 3);
   fault->length_us = mood == 0 ? plan_random (sim, 5 * SIM_MS)
-                     : mood == 1 ? plan_random (sim, 400 * SIM_MS)
-                                 : plan_random (sim, 4000 * SIM_MS);
+    : mood == 1                ? plan_random (sim, 400 * SIM_MS)
+                               : plan_random (sim, 4000 * SIM_MS);
 }
 
 /* Each run leaves out about half of the kinds (swarm testing, Groce et
@@ -204,12 +213,12 @@ repair_disk (struct sim *sim, const struct sim_event *event)
 }
 
 static void
-repair_after (struct sim *sim, uint64_t delay_us, sim_handler *run,
-              uint32_t a, uint32_t b)
+repair_after (struct sim *sim, uint64_t delay_us, sim_handler *run, uint32_t a,
+              uint32_t b)
 {
   sim->repairs++;
-  sim_after (sim, delay_us, (struct sim_event) { .run = run, .node = -1,
-                                                 .a = a, .b = b });
+  sim_after (sim, delay_us,
+             (struct sim_event){ .run = run, .node = -1, .a = a, .b = b });
 }
 
 /* --- strike ------------------------------------------------------------- */
@@ -236,9 +245,11 @@ strike_node (struct sim *sim, const struct fault *fault, int index,
     node->stopping = true;
     delay = sim_delay (sim, 5 * SIM_MS);
     node_step (sim, node, &stop);
-    sim_after (sim, delay, (struct sim_event) {
-      .run = strike_stop, .node = -1, .a = (uint32_t) index,
-      .b = node->life });
+    sim_after (sim, delay,
+               (struct sim_event){ .run = strike_stop,
+                                   .node = -1,
+                                   .a = (uint32_t) index,
+                                   .b = node->life });
   }
   else
     node_crash (sim, node, kind == FAULT_POWER);
@@ -287,8 +298,7 @@ strike_disk (struct sim *sim, const struct fault *fault)
     disk->fail_write = disk->fail_space || fault->kind == FAULT_WRITE;
     disk->fail_sync = fault->kind == FAULT_SYNC;
   }
-  repair_after (sim, fault->length_us, repair_disk, (uint32_t) fault->node,
-                0);
+  repair_after (sim, fault->length_us, repair_disk, (uint32_t) fault->node, 0);
 }
 
 static void
@@ -318,9 +328,24 @@ static void
 strike (struct sim *sim, const struct fault *fault)
 {
   static const char *const names[FAULT_KINDS] = {
-    "crash", "power", "stop", "both", "cut", "partition", "pause",
-    "client-cut", "client-partition", "client-crash", "client-amnesia",
-    "slow", "idle", "read", "write", "space", "sync", "together",
+    "crash",
+    "power",
+    "stop",
+    "both",
+    "cut",
+    "partition",
+    "pause",
+    "client-cut",
+    "client-partition",
+    "client-crash",
+    "client-amnesia",
+    "slow",
+    "idle",
+    "read",
+    "write",
+    "space",
+    "sync",
+    "together",
   };
   struct node *node = &sim->nodes[fault->node];
 
@@ -330,18 +355,10 @@ strike (struct sim *sim, const struct fault *fault)
   switch (fault->kind) {
   case FAULT_CRASH:
   case FAULT_POWER:
-  case FAULT_STOP:
-    strike_node (sim, fault, fault->node, fault->kind);
-    break;
-  case FAULT_BOTH:
-    strike_both (sim, fault);
-    break;
-  case FAULT_TOGETHER:
-    strike_together (sim, fault);
-    break;
-  case FAULT_CUT:
-    link_cut (sim);
-    break;
+  case FAULT_STOP: strike_node (sim, fault, fault->node, fault->kind); break;
+  case FAULT_BOTH: strike_both (sim, fault); break;
+  case FAULT_TOGETHER: strike_together (sim, fault); break;
+  case FAULT_CUT: link_cut (sim); break;
   case FAULT_PARTITION:
     sim->partition_until = sim->now_us + fault->length_us;
     break;
@@ -349,19 +366,13 @@ strike (struct sim *sim, const struct fault *fault)
     if (node->alive)
       node->pause_until = sim->now_us + fault->length_us;
     break;
-  case FAULT_IDLE:
-    sim->idle_until = sim->now_us + 14000 * SIM_MS;
-    break;
+  case FAULT_IDLE: sim->idle_until = sim->now_us + 14000 * SIM_MS; break;
   case FAULT_SLOW:
   case FAULT_READ:
   case FAULT_WRITE:
   case FAULT_SPACE:
-  case FAULT_SYNC:
-    strike_disk (sim, fault);
-    break;
-  default:
-    strike_client (sim, fault);
-    break;
+  case FAULT_SYNC: strike_disk (sim, fault); break;
+  default: strike_client (sim, fault); break;
   }
 }
 
@@ -380,18 +391,16 @@ wants_whole_pair (const struct fault *fault)
   case FAULT_READ:
   case FAULT_WRITE:
   case FAULT_SPACE:
-  case FAULT_SYNC:
-    return true;
-  default:
-    return false;
+  case FAULT_SYNC: return true;
+  default: return false;
   }
 }
 
 static bool
 is_store (enum fault_kind kind)
 {
-  return kind == FAULT_READ || kind == FAULT_WRITE || kind == FAULT_SPACE
-         || kind == FAULT_SYNC;
+  return kind == FAULT_READ || kind == FAULT_WRITE || kind == FAULT_SPACE ||
+    kind == FAULT_SYNC;
 }
 
 static bool
@@ -442,8 +451,7 @@ arm (struct sim *sim, const struct sim_event *event)
 void
 fault_begin (struct sim *sim)
 {
-  struct sim_event event = { .run = arm, .node = -1,
-                             .a = sim->fault_next };
+  struct sim_event event = { .run = arm, .node = -1, .a = sim->fault_next };
 
   if (sim->fault_next < sim->fault_count)
     sim_after (sim, sim->faults[sim->fault_next].wait_us, event);
@@ -454,12 +462,13 @@ fault_on_action (struct sim *sim, int node, enum core_action_type type)
 {
   struct fault *fault = &sim->faults[sim->fault_next];
 
-  if (!sim->fault_armed || fault->node != node
-      || fault->action != (int) type || --fault->nth > 0)
+  if (!sim->fault_armed || fault->node != node || fault->action != (int) type ||
+      --fault->nth > 0)
     return;
   sim->fault_armed = false;
-  sim_after (sim, fault->delay_us, (struct sim_event) {
-    .run = fire, .node = -1, .a = sim->fault_next });
+  sim_after (
+    sim, fault->delay_us,
+    (struct sim_event){ .run = fire, .node = -1, .a = sim->fault_next });
 }
 
 /* No more faults: everything is repaired now. */

@@ -28,14 +28,14 @@ enum { WORLDS = 2048, PENDING = 24 };
 
 struct world {
   uint32_t value;
-  uint32_t done;                /* bit of the pending list */
+  uint32_t done; /* bit of the pending list */
 };
 
 /* A request under way at one sector. */
 struct pending {
   uint32_t op;
   uint32_t value;
-  bool used, write, again;      /* may take effect more than once */
+  bool used, write, again; /* may take effect more than once */
 };
 
 struct search {
@@ -56,8 +56,8 @@ satisfied (const struct search *search, struct world world)
   uint32_t i;
 
   for (i = 0; i < PENDING; i++)
-    if (search->pending[i].used && !search->pending[i].write
-        && search->pending[i].value == world.value)
+    if (search->pending[i].used && !search->pending[i].write &&
+        search->pending[i].value == world.value)
       world.done |= 1u << i;
   return world;
 }
@@ -69,8 +69,8 @@ add_world (struct search *search, struct world world)
 
   world = satisfied (search, world);
   for (i = 0; i < search->count; i++)
-    if (search->worlds[i].value == world.value
-        && search->worlds[i].done == world.done)
+    if (search->worlds[i].value == world.value &&
+        search->worlds[i].done == world.done)
       return;
   if (search->count == WORLDS) {
     search->overflow = true;
@@ -91,8 +91,8 @@ close_worlds (struct search *search)
       const struct pending *p = &search->pending[i];
 
       bit = 1u << i;
-      if (!p->used || !p->write
-          || ((search->worlds[w].done & bit) && !p->again))
+      if (!p->used || !p->write ||
+          ((search->worlds[w].done & bit) && !p->again))
         continue;
       next.value = p->value;
       next.done = search->worlds[w].done | bit;
@@ -120,8 +120,7 @@ invoke (struct search *search, uint32_t number)
   p->op = number;
   p->write = op->kind != OP_READ;
   p->value = tag_value (op->values[search->sector - op->first]);
-  p->again = p->write
-             && (op->sends > 1 || op->answered == 0 || op->error != 0);
+  p->again = p->write && (op->sends > 1 || op->answered == 0 || op->error != 0);
   for (w = 0; w < search->count; w++) {
     search->worlds[w].done &= ~(1u << i);
     search->worlds[w] = satisfied (search, search->worlds[w]);
@@ -172,8 +171,8 @@ static uint32_t
 list_moments (struct sim *sim, struct moment *moments)
 {
   uint32_t i, count = 0;
-  struct moment *by_order = sim_alloc (sim, (sim->order + 1)
-                                            * sizeof *by_order);
+  struct moment *by_order = sim_alloc (sim,
+                                       (sim->order + 1) * sizeof *by_order);
 
   for (i = 0; i <= sim->order; i++)
     by_order[i].op = UINT32_MAX;
@@ -182,9 +181,9 @@ list_moments (struct sim *sim, struct moment *moments)
 
     if (!counts (op))
       continue;
-    by_order[op->invoked] = (struct moment) { i, false };
+    by_order[op->invoked] = (struct moment){ i, false };
     if (op->answered != 0 && op->error == 0)
-      by_order[op->answered] = (struct moment) { i, true };
+      by_order[op->answered] = (struct moment){ i, true };
   }
   for (i = 0; i <= sim->order; i++)
     if (by_order[i].op != UINT32_MAX)
@@ -197,10 +196,11 @@ complain (const struct search *search, uint32_t number)
 {
   const struct op *op = &search->sim->ops[number];
 
-  sim_fail (search->sim, "I3: not linearizable: sector %u, op %u (%s of"
-            " client %d) %s %u", search->sector, number + 1,
-            op->kind == OP_READ ? "read" : "write", op->client,
-            op->kind == OP_READ ? "saw" : "wrote",
+  sim_fail (search->sim,
+            "I3: not linearizable: sector %u, op %u (%s of"
+            " client %d) %s %u",
+            search->sector, number + 1, op->kind == OP_READ ? "read" : "write",
+            op->client, op->kind == OP_READ ? "saw" : "wrote",
             tag_value (op->values[search->sector - op->first]));
 }
 
@@ -213,7 +213,7 @@ check_one (struct search *search, const struct moment *moments,
   memset (search->pending, 0, sizeof search->pending);
   search->overflow = false;
   search->count = 1;
-  search->worlds[0] = (struct world) { 0, 0 };
+  search->worlds[0] = (struct world){ 0, 0 };
   for (i = 0; i < count && !search->overflow; i++) {
     const struct moment *moment = &moments[list[i]];
 
@@ -225,8 +225,7 @@ check_one (struct search *search, const struct moment *moments,
 }
 
 static void
-check_sectors (struct sim *sim, const struct moment *moments,
-               uint32_t count)
+check_sectors (struct sim *sim, const struct moment *moments, uint32_t count)
 {
   static struct search search;
   uint32_t *start = sim_alloc (sim, (SIM_SECTORS + 2) * sizeof *start);
@@ -295,17 +294,17 @@ check_atomic (struct sim *sim, uint32_t number)
   for (i = 0; i < count; i++)
     for (j = 0; j < i; j++)
       if (covers (writers[i], at[j]) && covers (writers[j], at[i]))
-        sim_fail (sim, "I3: op %u sees op %u in sector %u and op %u in"
-                  " sector %u, both cover both", number + 1,
-                  (uint32_t) (writers[i] - sim->ops) + 1, at[i],
+        sim_fail (sim,
+                  "I3: op %u sees op %u in sector %u and op %u in"
+                  " sector %u, both cover both",
+                  number + 1, (uint32_t) (writers[i] - sim->ops) + 1, at[i],
                   (uint32_t) (writers[j] - sim->ops) + 1, at[j]);
 }
 
 void
 history_check (struct sim *sim)
 {
-  struct moment *moments = sim_alloc (sim, (sim->order + 1)
-                                           * sizeof *moments);
+  struct moment *moments = sim_alloc (sim, (sim->order + 1) * sizeof *moments);
   uint32_t i, count = list_moments (sim, moments);
 
   check_sectors (sim, moments, count);

@@ -36,8 +36,9 @@ push (struct sim *sim, struct pipe *pipe, int to, struct packet *packet,
 {
   struct pipe_end *end = &pipe->end[to];
   uint64_t time = sim->now_us + delay_us;
-  struct sim_event event = { .run = deliver, .node = -1,
-                             .a = (uint32_t) to, .data = pipe };
+  struct sim_event event = {
+    .run = deliver, .node = -1, .a = (uint32_t) to, .data = pipe
+  };
 
   if (end->muted || end->state == PIPE_DOWN)
     return;
@@ -86,8 +87,8 @@ deliver (struct sim *sim, const struct sim_event *event)
   struct pipe_end *end = &pipe->end[event->a];
   struct packet *packet = end->head;
 
-  if (packet == NULL || packet->ready_us > sim->now_us
-      || end->state == PIPE_DOWN || end->state == PIPE_CLOSING)
+  if (packet == NULL || packet->ready_us > sim->now_us ||
+      end->state == PIPE_DOWN || end->state == PIPE_CLOSING)
     return;
   if (partitioned (sim)) {
     sim_at (sim, sim->partition_until + sim_below (sim, 5 * SIM_MS), *event);
@@ -117,8 +118,8 @@ link_put (struct sim *sim, struct node *node, uint32_t link,
 {
   struct pipe *pipe = node->pipe;
 
-  if (pipe == NULL || pipe->id != link
-      || pipe->end[node->index].state != PIPE_UP)
+  if (pipe == NULL || pipe->id != link ||
+      pipe->end[node->index].state != PIPE_UP)
     return;
   push (sim, pipe, 1 - node->index, packet, sim_delay (sim, 120));
 }
@@ -271,16 +272,14 @@ dial_arrives (struct sim *sim, const struct sim_event *event)
 
   if (!node->dialing || node->dial_number != event->a)
     return;
-  if (node->pipe != NULL
-      && node->pipe->end[node->index].state == PIPE_WAIT) {
+  if (node->pipe != NULL && node->pipe->end[node->index].state == PIPE_WAIT) {
     if (!late) {
-      sim_after (sim, 1000, *event);    /* about to be up */
+      sim_after (sim, 1000, *event); /* about to be up */
       return;
     }
     link_close (sim, node, false);
   }
-  if (late || node->pipe != NULL
-      || (!peer->alive && !partitioned (sim))) {
+  if (late || node->pipe != NULL || (!peer->alive && !partitioned (sim))) {
     dial_failed (sim, node);
     return;
   }

@@ -24,8 +24,8 @@ choose_range (struct sim *sim, struct op *op)
   uint32_t first, count;
 
   if (dice < 75) {
-    first = sim->hot[sim_below (sim, 4)]
-            + (uint32_t) sim_below (sim, sim->hot_width);
+    first = sim->hot[sim_below (sim, 4)] +
+      (uint32_t) sim_below (sim, sim->hot_width);
     count = 1 + (uint32_t) sim_below (sim, 16);
   }
   else if (dice < 93) {
@@ -112,10 +112,9 @@ load_answered (struct sim *sim, struct client *client, uint32_t number,
              number + 1, error);
   op->answered = ++sim->order;
   op->error = error;
-  if (error != 0
-      && !(sim->store_fault && (error == EIO || error == ENOSPC)))
-    sim_fail (sim, "client %d sees error %d for op %u", client->index,
-              error, number + 1);
+  if (error != 0 && !(sim->store_fault && (error == EIO || error == ENOSPC)))
+    sim_fail (sim, "client %d sees error %d for op %u", client->index, error,
+              number + 1);
   if (op->kind == OP_READ && error == 0) {
     assert (tags != NULL);
     op->values = tags;
@@ -168,8 +167,8 @@ may_issue (const struct sim *sim, const struct client *client)
     return false;
   if (sim->phase == PHASE_READ)
     return sim->read_next < sim->sectors;
-  return sim->phase == PHASE_RUN && sim->op_count < quota (sim)
-         && sim->now_us >= sim->idle_until;
+  return sim->phase == PHASE_RUN && sim->op_count < quota (sim) &&
+    sim->now_us >= sim->idle_until;
 }
 
 static void
@@ -193,9 +192,8 @@ think (struct sim *sim, const struct sim_event *event)
       continue;
     client->ops[slot] = new_op (sim, client);
     client->op_count++;
-    sim_trace (sim, "client %d: op %u kind %d sectors %u+%u",
-               client->index, client->ops[slot] + 1,
-               (int) sim->ops[client->ops[slot]].kind,
+    sim_trace (sim, "client %d: op %u kind %d sectors %u+%u", client->index,
+               client->ops[slot] + 1, (int) sim->ops[client->ops[slot]].kind,
                sim->ops[client->ops[slot]].first,
                sim->ops[client->ops[slot]].count);
     if (client->proxied)
@@ -214,12 +212,10 @@ load_init (struct sim *sim)
   const struct model *model = sim->model;
   uint32_t proxied, plain, i;
 
-  proxied = model->proxied_min
-            + (uint32_t) sim_below (sim, model->proxied_max
-                                         - model->proxied_min + 1);
-  plain = model->plain_min
-          + (uint32_t) sim_below (sim, model->plain_max
-                                       - model->plain_min + 1);
+  proxied = model->proxied_min +
+    (uint32_t) sim_below (sim, model->proxied_max - model->proxied_min + 1);
+  plain = model->plain_min +
+    (uint32_t) sim_below (sim, model->plain_max - model->plain_min + 1);
   assert (proxied + plain <= SIM_CLIENTS);
   sim->client_count = (int) (proxied + plain);
   for (i = 0; i < proxied + plain; i++) {
@@ -230,7 +226,7 @@ load_init (struct sim *sim)
     client->depth = 1 + (uint32_t) sim_below (sim, 10);
     load_start (sim, client, true);
     sim_after (sim, sim_below (sim, 20 * SIM_MS),
-               (struct sim_event) { .run = think, .node = -1, .a = i });
+               (struct sim_event){ .run = think, .node = -1, .a = i });
   }
 }
 

@@ -97,8 +97,8 @@ close_soon (struct sim *sim, struct nbd *nbd)
   struct node *node = server (sim, nbd);
   struct sim_event event;
 
-  if (node == NULL || nbd->server != NBD_OPEN || !nbd->server_eof
-      || nbd->requests > 0)
+  if (node == NULL || nbd->server != NBD_OPEN || !nbd->server_eof ||
+      nbd->requests > 0)
     return;
   event = node_event (node, close_now);
   event.data = nbd;
@@ -147,8 +147,7 @@ serve_request (struct sim *sim, struct node *node, struct nbd *nbd,
       break;
   if (slot == SIM_SLOTS)
     sim_fail (sim, "liveness: %c keeps all requests", 'A' + node->index);
-  node->slots[slot] = (struct slot) { .used = true, .nbd = nbd,
-                                      .op = number };
+  node->slots[slot] = (struct slot){ .used = true, .nbd = nbd, .op = number };
   nbd->requests++;
   event.slot = slot;
   event.request.kind = kinds[op->kind];
@@ -206,12 +205,8 @@ to_server (struct sim *sim, const struct sim_event *event)
   if (nbd->to_server == NULL)
     nbd->to_server_tail = NULL;
   switch (message->type) {
-  case MSG_OPEN:
-    serve_open (sim, node, nbd);
-    break;
-  case MSG_REQUEST:
-    serve_request (sim, node, nbd, message->op);
-    break;
+  case MSG_OPEN: serve_open (sim, node, nbd); break;
+  case MSG_REQUEST: serve_request (sim, node, nbd, message->op); break;
   default:
     nbd->server_eof = true;
     if (nbd->server == NBD_NEW)
@@ -288,8 +283,8 @@ nbd_server_died (struct sim *sim, struct nbd *nbd, bool silent)
   if (!silent)
     send_eof (sim, nbd, false);
   else
-    sim_after (sim, sim_delay (sim, 100 * SIM_MS), (struct sim_event) {
-      .run = reset, .node = -1, .data = nbd });
+    sim_after (sim, sim_delay (sim, 100 * SIM_MS),
+               (struct sim_event){ .run = reset, .node = -1, .data = nbd });
 }
 
 /* --- the client's side -------------------------------------------------- */

@@ -14,8 +14,10 @@
 struct sim_event
 node_event (const struct node *node, sim_handler *run)
 {
-  return (struct sim_event) {
-    .run = run, .node = node->index, .life = node->life,
+  return (struct sim_event){
+    .run = run,
+    .node = node->index,
+    .life = node->life,
   };
 }
 
@@ -41,8 +43,8 @@ schedule_tick (struct sim *sim, struct node *node, bool at_once)
 
   if (deadline == UINT64_MAX && !at_once)
     return;
-  if (!at_once && deadline > node->base_ms
-      && (deadline - node->base_ms) * SIM_MS > time)
+  if (!at_once && deadline > node->base_ms &&
+      (deadline - node->base_ms) * SIM_MS > time)
     time = (deadline - node->base_ms) * SIM_MS;
   if (!at_once)
     time += sim_delay (sim, 100);
@@ -61,8 +63,7 @@ node_step (struct sim *sim, struct node *node, struct core_event *event)
   assert (node->alive);
   event->now_ms = node->base_ms + sim->now_us / SIM_MS;
   event->random = sim_random (sim);
-  sim_mix (sim, event->now_ms * 64 + event->type * 2
-           + (uint64_t) node->index);
+  sim_mix (sim, event->now_ms * 64 + event->type * 2 + (uint64_t) node->index);
   sim_mix (sim, (uint64_t) event->slot << 32 | (uint32_t) event->error);
   sim->steps++;
   shell_trace_event (sim, node, event);
@@ -75,8 +76,8 @@ node_step (struct sim *sim, struct node *node, struct core_event *event)
     shell_act (sim, node, &actions->list[i]);
     fault_on_action (sim, node->index, actions->list[i].type);
   }
-  if (sim->options.check_every != 0
-      && sim->steps % sim->options.check_every == 0)
+  if (sim->options.check_every != 0 &&
+      sim->steps % sim->options.check_every == 0)
     core_check (node->core);
   schedule_tick (sim, node, actions->more);
 }
@@ -193,8 +194,8 @@ link_down (struct sim *sim, const struct sim_event *event)
 static bool
 closing (const struct node *node)
 {
-  return node->pipe != NULL
-         && node->pipe->end[node->index].state == PIPE_CLOSING;
+  return node->pipe != NULL &&
+    node->pipe->end[node->index].state == PIPE_CLOSING;
 }
 
 void
@@ -246,8 +247,9 @@ worker_next (struct sim *sim, struct node *node)
 static void
 apply_failed (struct sim *sim, struct node *node, uint64_t seq)
 {
-  struct core_event event = { .type = EV_APPLIED, .link = node->pipe->id,
-                              .seq = seq, .error = EIO };
+  struct core_event event = {
+    .type = EV_APPLIED, .link = node->pipe->id, .seq = seq, .error = EIO
+  };
 
   node->jobs = node->jobs_tail = NULL;
   node->written_seq = 0;
@@ -295,9 +297,8 @@ worker_run (struct sim *sim, const struct sim_event *event)
   }
   count = packet->frame.length / SIM_SECTOR;
   half = (uint32_t) sim_below (sim, count + 1);
-  disk_write (sim, node->index,
-              (uint32_t) (packet->frame.offset / SIM_SECTOR), half,
-              packet->tags);
+  disk_write (sim, node->index, (uint32_t) (packet->frame.offset / SIM_SECTOR),
+              half, packet->tags);
   rest.a = half;
   rest.b = count;
   rest.data = packet;
@@ -334,8 +335,8 @@ node_frame (struct sim *sim, struct node *node, struct packet *packet)
     packet->next = node->held;
     node->held = packet;
   }
-  if (packet->frame.type == WIRE_HASH_REPLY
-      && packet->frame.arg < CORE_CHUNKS_MAX) {
+  if (packet->frame.type == WIRE_HASH_REPLY &&
+      packet->frame.arg < CORE_CHUNKS_MAX) {
     node->chunks[packet->frame.arg].hashes = packet->tags;
     node->chunks[packet->frame.arg].hashes_offset = packet->frame.offset;
   }
@@ -422,8 +423,7 @@ node_crash (struct sim *sim, struct node *node, bool power)
     memcpy (node->disk.map, node->map_next, sizeof node->disk.map);
     check_map (sim);
   }
-  if (node->served_count > 0 && !node->disk.sync_failed
-      && sim_chance (sim, 2))
+  if (node->served_count > 0 && !node->disk.sync_failed && sim_chance (sim, 2))
     disk_sync_end (sim, node->index, &node->snapshot);
   link_close (sim, node, silent);
   for (i = 0; i < SIM_CONNS; i++)

@@ -15,8 +15,8 @@ connect_now (struct sim *sim, const struct sim_event *event)
   struct client *client = &sim->clients[event->a];
   struct core_open open = { .proxied = false };
 
-  if (!client->alive || client->life != event->b || client->asking != NULL
-      || client->live)
+  if (!client->alive || client->life != event->b || client->asking != NULL ||
+      client->live)
     return;
   client->asking = nbd_connect (sim, client, client->node, &open);
 }
@@ -24,7 +24,8 @@ connect_now (struct sim *sim, const struct sim_event *event)
 static void
 connect_later (struct sim *sim, struct client *client)
 {
-  struct sim_event event = { .run = connect_now, .node = -1,
+  struct sim_event event = { .run = connect_now,
+                             .node = -1,
                              .a = (uint32_t) client->index,
                              .b = client->life };
 
@@ -76,8 +77,7 @@ plain_message (struct sim *sim, struct nbd *nbd, struct message *message)
   if (message->type == MSG_REPLY && message->error != ESHUTDOWN) {
     if (message->error == 0)
       check_accepted (sim, nbd->node, message->gen);
-    load_answered (sim, client, message->op, message->error,
-                   message->tags);
+    load_answered (sim, client, message->op, message->error, message->tags);
     return;
   }
   lose (sim, client);

@@ -25,7 +25,8 @@ copy_tags (struct sim *sim, const uint32_t *tags, uint32_t count)
 static void
 local_done (struct sim *sim, struct node *node, uint32_t number, int error)
 {
-  struct core_event event = { .type = EV_LOCAL_DONE, .slot = number,
+  struct core_event event = { .type = EV_LOCAL_DONE,
+                              .slot = number,
                               .error = error };
   struct slot *slot = &node->slots[number];
 
@@ -63,8 +64,7 @@ local_part (struct sim *sim, const struct sim_event *event)
     sim_after (sim, sim_below (sim, 60) + node->disk.slow_us / 4, rest);
   }
   else if (write)
-    node_wait_sync (sim, node,
-                    (struct waiter) { WAIT_LOCAL, event->a, 0 });
+    node_wait_sync (sim, node, (struct waiter){ WAIT_LOCAL, event->a, 0 });
   else
     local_done (sim, node, event->a, 0);
 }
@@ -95,7 +95,7 @@ act_complete (struct sim *sim, struct node *node,
   uint32_t op = slot->op;
   uint32_t *tags = action->error == 0 ? slot->tags : NULL;
 
-  *slot = (struct slot) { .used = false };
+  *slot = (struct slot){ .used = false };
   if (nbd != NULL) {
     /* A step may answer and then begin the next generation. */
     nbd_reply (sim, nbd, op, action->error, node->gen_before, tags);
@@ -123,8 +123,7 @@ act_persist_record (struct sim *sim, struct node *node,
   struct sim_event event = node_event (node, record_durable);
 
   if (node->record_busy)
-    sim_fail (sim, "two superblock writes at once at %c",
-              'A' + node->index);
+    sim_fail (sim, "two superblock writes at once at %c", 'A' + node->index);
   node->record_busy = true;
   node->record_next = *core_record (node->core);
   check_record (sim, &node->record_next);
@@ -151,8 +150,7 @@ act_persist_map (struct sim *sim, struct node *node,
   if (node->map_busy || action->first != 0 || action->last != 0)
     sim_fail (sim, "bad or doubled map write at %c", 'A' + node->index);
   node->map_busy = true;
-  memcpy (node->map_next, core_map_page (node->core, 0),
-          sizeof node->map_next);
+  memcpy (node->map_next, core_map_page (node->core, 0), sizeof node->map_next);
   sim_after (sim, sim_delay (sim, 300) + node->disk.slow_us,
              node_event (node, map_durable));
 }
@@ -181,8 +179,8 @@ block_sectors (const struct chunk_buffer *chunk, uint32_t block)
 
 /* Which of the blocks that were read differ from the peer's hashes? */
 static void
-compare_chunk (struct chunk_buffer *chunk, uint64_t offset,
-               uint64_t *blocks, uint64_t *zeros)
+compare_chunk (struct chunk_buffer *chunk, uint64_t offset, uint64_t *blocks,
+               uint64_t *zeros)
 {
   uint32_t b, i, s;
   bool differs, zero;
@@ -197,10 +195,9 @@ compare_chunk (struct chunk_buffer *chunk, uint64_t offset,
       s = b * 8 + i;
       if (tag_value (chunk->tags[s]) != 0)
         zero = false;
-      if (chunk->compare
-          && tag_value (chunk->tags[s])
-             != chunk->hashes[s - (chunk->hashes_offset - offset)
-                                  / SIM_SECTOR])
+      if (chunk->compare &&
+          tag_value (chunk->tags[s]) !=
+            chunk->hashes[s - (chunk->hashes_offset - offset) / SIM_SECTOR])
         differs = true;
     }
     if (differs)
@@ -214,12 +211,13 @@ static void
 chunk_done (struct sim *sim, struct node *node, uint32_t number, int error)
 {
   struct chunk_buffer *chunk = &node->chunks[number];
-  struct core_event done = { .type = EV_CHUNK_DONE, .slot = number,
+  struct core_event done = { .type = EV_CHUNK_DONE,
+                             .slot = number,
                              .error = error };
 
   if (error == 0)
-    compare_chunk (chunk, (uint64_t) chunk->first * SIM_SECTOR,
-                   &done.blocks, &done.zeros);
+    compare_chunk (chunk, (uint64_t) chunk->first * SIM_SECTOR, &done.blocks,
+                   &done.zeros);
   chunk->done = true;
   node_step (sim, node, &done);
 }
@@ -248,8 +246,7 @@ chunk_part (struct sim *sim, const struct sim_event *event)
 }
 
 static void
-act_chunk (struct sim *sim, struct node *node,
-           const struct core_action *action)
+act_chunk (struct sim *sim, struct node *node, const struct core_action *action)
 {
   struct chunk_buffer *chunk = &node->chunks[action->slot];
   struct sim_event event = node_event (node, chunk_part);
@@ -272,8 +269,7 @@ act_chunk (struct sim *sim, struct node *node,
 }
 
 void
-shell_hash (struct sim *sim, struct node *node,
-            const struct wire_frame *frame)
+shell_hash (struct sim *sim, struct node *node, const struct wire_frame *frame)
 {
   struct packet *reply = sim_alloc (sim, sizeof *reply);
   uint32_t i, count = frame->length / SIM_SECTOR;
@@ -285,8 +281,8 @@ shell_hash (struct sim *sim, struct node *node,
   reply->frame.length = frame->length;
   reply->frame.arg = frame->arg;
   reply->frame.payload_length = (count + 7) / 8 * WIRE_HASH;
-  reply->tags = copy_tags (sim, node->disk.cache
-                           + frame->offset / SIM_SECTOR, count);
+  reply->tags = copy_tags (sim, node->disk.cache + frame->offset / SIM_SECTOR,
+                           count);
   for (i = 0; i < count; i++)
     reply->tags[i] = tag_value (reply->tags[i]);
   link_put (sim, node, node->pipe->id, reply);
@@ -309,8 +305,8 @@ frame_tags (struct sim *sim, struct node *node,
 
   if (frame->flags & WIRE_RESYNC) {
     chunk = &node->chunks[action->slot];
-    if (!chunk->done || first < chunk->first
-        || first + count > chunk->first + chunk->count)
+    if (!chunk->done || first < chunk->first ||
+        first + count > chunk->first + chunk->count)
       sim_fail (sim, "a resync frame outside its chunk");
     tags = copy_tags (sim, chunk->tags + (first - chunk->first), count);
     if (frame->type == WIRE_WRITE) {
@@ -321,8 +317,8 @@ frame_tags (struct sim *sim, struct node *node,
   }
   else {
     op = &sim->ops[node->slots[action->slot].op];
-    if (!node->slots[action->slot].used || first < op->first
-        || first + count > op->first + op->count)
+    if (!node->slots[action->slot].used || first < op->first ||
+        first + count > op->first + op->count)
       sim_fail (sim, "a write frame outside its request");
     tags = copy_tags (sim, op->values + (first - op->first), count);
   }
@@ -334,17 +330,14 @@ frame_tags (struct sim *sim, struct node *node,
 }
 
 static void
-act_send (struct sim *sim, struct node *node,
-          const struct core_action *action)
+act_send (struct sim *sim, struct node *node, const struct core_action *action)
 {
   struct packet *packet = sim_alloc (sim, sizeof *packet);
 
   packet->frame = action->frame;
   switch (action->frame.type) {
   case WIRE_WRITE:
-  case WIRE_ZERO:
-    packet->tags = frame_tags (sim, node, action);
-    break;
+  case WIRE_ZERO: packet->tags = frame_tags (sim, node, action); break;
   case WIRE_HELLO_FRAME:
   case WIRE_ADOPT:
     packet->hello = sim_alloc (sim, sizeof *packet->hello);
@@ -360,22 +353,19 @@ act_send (struct sim *sim, struct node *node,
     packet->payload = sim_alloc (sim, WIRE_REGIONS_MAX * 8);
     memcpy (packet->payload, core_clear (node->core), WIRE_REGIONS_MAX * 8);
     break;
-  default:
-    break;
+  default: break;
   }
   link_put (sim, node, action->link, packet);
 }
 
 static void
-act_apply (struct sim *sim, struct node *node,
-           const struct core_action *action)
+act_apply (struct sim *sim, struct node *node, const struct core_action *action)
 {
   struct packet **at, *packet;
   struct job *job = sim_alloc (sim, sizeof *job);
 
   if (node->pipe == NULL || node->pipe->id != action->link)
-    sim_fail (sim, "I8: %c applies a frame of a dead link",
-              'A' + node->index);
+    sim_fail (sim, "I8: %c applies a frame of a dead link", 'A' + node->index);
   if (action->type == ACT_APPLY) {
     for (at = &node->held; *at != NULL; at = &(*at)->next)
       if ((*at)->frame.seq == action->seq)
@@ -405,16 +395,15 @@ act_apply (struct sim *sim, struct node *node,
 static void
 act_drop_link (struct sim *sim, struct node *node, uint32_t link)
 {
-  if (node->pipe != NULL && node->pipe->id == link
-      && node->pipe->end[node->index].state == PIPE_UP)
+  if (node->pipe != NULL && node->pipe->id == link &&
+      node->pipe->end[node->index].state == PIPE_UP)
     link_close (sim, node, false);
 }
 
 /* --- client connections ------------------------------------------------- */
 
 static void
-act_conn (struct sim *sim, struct node *node,
-          const struct core_action *action)
+act_conn (struct sim *sim, struct node *node, const struct core_action *action)
 {
   struct nbd *nbd = node->conns[action->slot];
 
@@ -426,8 +415,7 @@ act_conn (struct sim *sim, struct node *node,
   }
   if (action->error != 0)
     node->conns[action->slot] = NULL;
-  nbd_opened (sim, nbd, action->error,
-              gen_current (core_record (node->core)));
+  nbd_opened (sim, nbd, action->error, gen_current (core_record (node->core)));
 }
 
 /* --- one action --------------------------------------------------------- */
@@ -446,10 +434,10 @@ trace_action (struct sim *sim, const struct node *node,
 #define NAME(name) [name] = #name,
   static const char *const names[] = {
     NAME (ACT_LOCAL) NAME (ACT_COMPLETE) NAME (ACT_OPEN_DONE)
-    NAME (ACT_CONN_ENDED) NAME (ACT_SEND) NAME (ACT_APPLY) NAME (ACT_HASH)
-    NAME (ACT_PERSIST_SB) NAME (ACT_PERSIST_MAP) NAME (ACT_SYNC_STORE)
-    NAME (ACT_CHUNK) NAME (ACT_CONNECT) NAME (ACT_DROP_LINK)
-    NAME (ACT_STATE)
+      NAME (ACT_CONN_ENDED) NAME (ACT_SEND) NAME (ACT_APPLY) NAME (ACT_HASH)
+        NAME (ACT_PERSIST_SB) NAME (ACT_PERSIST_MAP) NAME (ACT_SYNC_STORE)
+          NAME (ACT_CHUNK) NAME (ACT_CONNECT) NAME (ACT_DROP_LINK)
+            NAME (ACT_STATE)
   };
 #undef NAME
   const struct wire_frame *f = &action->frame;
@@ -458,11 +446,13 @@ trace_action (struct sim *sim, const struct node *node,
   if (action->type == ACT_SEND && is_beat (f->type))
     return;
   if (action->type == ACT_SEND)
-    sim_trace (sim, "%c    %s %s seq %llu at %llu+%u arg %llu link %u"
-               " slot %u", 'A' + node->index, names[action->type],
-               wire_type_name (f->type), (unsigned long long) f->seq,
-               (unsigned long long) f->offset, f->length,
-               (unsigned long long) f->arg, action->link, action->slot);
+    sim_trace (sim,
+               "%c    %s %s seq %llu at %llu+%u arg %llu link %u"
+               " slot %u",
+               'A' + node->index, names[action->type], wire_type_name (f->type),
+               (unsigned long long) f->seq, (unsigned long long) f->offset,
+               f->length, (unsigned long long) f->arg, action->link,
+               action->slot);
   else if (action->type == ACT_STATE) {
     core_view (node->core, &view);
     sim_trace (sim, "%c    STATE %s: %s (epoch %llu, data %s, %s)",
@@ -484,20 +474,20 @@ shell_trace_event (struct sim *sim, const struct node *node,
                    const struct core_event *event)
 {
   static const char *const names[] = {
-    "start", "tick", "open", "close", "request", "local-done", "link-up",
-    "link-down", "connect-failed", "frame", "applied", "sb-durable",
-    "map-durable", "store-synced", "chunk-done", "chunk-free", "stop",
+    "start",      "tick",       "open",        "close",          "request",
+    "local-done", "link-up",    "link-down",   "connect-failed", "frame",
+    "applied",    "sb-durable", "map-durable", "store-synced",   "chunk-done",
+    "chunk-free", "stop",
   };
 
-  if (!sim_tracing (sim) || event->type == EV_TICK
-      || (event->type == EV_FRAME && is_beat (event->frame->type)))
+  if (!sim_tracing (sim) || event->type == EV_TICK ||
+      (event->type == EV_FRAME && is_beat (event->frame->type)))
     return;
   if (event->type == EV_FRAME)
     sim_trace (sim, "%c frame %s seq %llu at %llu+%u arg %llu link %u",
                'A' + node->index, wire_type_name (event->frame->type),
                (unsigned long long) event->frame->seq,
-               (unsigned long long) event->frame->offset,
-               event->frame->length,
+               (unsigned long long) event->frame->offset, event->frame->length,
                (unsigned long long) event->frame->arg, event->link);
   else if (event->type == EV_OPEN)
     sim_trace (sim, "%c open conn %u client %llx session %llu shown %llu%s",
@@ -508,63 +498,42 @@ shell_trace_event (struct sim *sim, const struct node *node,
                event->open.unreachable ? " unreachable" : "");
   else if (event->type == EV_REQUEST)
     sim_trace (sim, "%c request %u op %u conn %u kind %d at %llu+%llu",
-               'A' + node->index, event->slot,
-               node->slots[event->slot].op + 1, event->request.conn,
-               event->request.kind,
+               'A' + node->index, event->slot, node->slots[event->slot].op + 1,
+               event->request.conn, event->request.kind,
                (unsigned long long) event->request.offset,
                (unsigned long long) event->request.length);
   else
-    sim_trace (sim, "%c %s slot %u link %u seq %llu error %d version %llu"
-               " blocks %llx", 'A' + node->index, names[event->type],
-               event->slot, event->link, (unsigned long long) event->seq,
-               event->error, (unsigned long long) event->version,
+    sim_trace (sim,
+               "%c %s slot %u link %u seq %llu error %d version %llu"
+               " blocks %llx",
+               'A' + node->index, names[event->type], event->slot, event->link,
+               (unsigned long long) event->seq, event->error,
+               (unsigned long long) event->version,
                (unsigned long long) event->blocks);
 }
 
 void
-shell_act (struct sim *sim, struct node *node,
-           const struct core_action *action)
+shell_act (struct sim *sim, struct node *node, const struct core_action *action)
 {
   if (sim_tracing (sim))
     trace_action (sim, node, action);
   switch (action->type) {
-  case ACT_LOCAL:
-    act_local (sim, node, action->slot);
-    break;
-  case ACT_COMPLETE:
-    act_complete (sim, node, action);
-    break;
+  case ACT_LOCAL: act_local (sim, node, action->slot); break;
+  case ACT_COMPLETE: act_complete (sim, node, action); break;
   case ACT_OPEN_DONE:
-  case ACT_CONN_ENDED:
-    act_conn (sim, node, action);
-    break;
-  case ACT_SEND:
-    act_send (sim, node, action);
-    break;
+  case ACT_CONN_ENDED: act_conn (sim, node, action); break;
+  case ACT_SEND: act_send (sim, node, action); break;
   case ACT_APPLY:
-  case ACT_HASH:
-    act_apply (sim, node, action);
-    break;
-  case ACT_PERSIST_SB:
-    act_persist_record (sim, node, action);
-    break;
-  case ACT_PERSIST_MAP:
-    act_persist_map (sim, node, action);
-    break;
+  case ACT_HASH: act_apply (sim, node, action); break;
+  case ACT_PERSIST_SB: act_persist_record (sim, node, action); break;
+  case ACT_PERSIST_MAP: act_persist_map (sim, node, action); break;
   case ACT_SYNC_STORE:
     node_wait_sync (sim, node,
-                    (struct waiter) { WAIT_STORE, 0, action->version });
+                    (struct waiter){ WAIT_STORE, 0, action->version });
     break;
-  case ACT_CHUNK:
-    act_chunk (sim, node, action);
-    break;
-  case ACT_CONNECT:
-    link_dial (sim, node, action->version);
-    break;
-  case ACT_DROP_LINK:
-    act_drop_link (sim, node, action->link);
-    break;
-  case ACT_STATE:
-    break;
+  case ACT_CHUNK: act_chunk (sim, node, action); break;
+  case ACT_CONNECT: link_dial (sim, node, action->version); break;
+  case ACT_DROP_LINK: act_drop_link (sim, node, action->link); break;
+  case ACT_STATE: break;
   }
 }

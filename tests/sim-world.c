@@ -15,10 +15,10 @@
 enum {
   ARENA_BLOCK = 1024 * 1024,
   POLL_MS = 20,
-  HEAL_LIMIT_MS = 90000,        /* to be whole again after the last fault */
+  HEAL_LIMIT_MS = 90000, /* to be whole again after the last fault */
   READ_LIMIT_MS = 60000,
-  RUN_LIMIT_MS = 60000,         /* of requests and faults */
-  QUIET_MS = 14000,             /* longer than CORE_REGION_IDLE_MS */
+  RUN_LIMIT_MS = 60000, /* of requests and faults */
+  QUIET_MS = 14000,     /* longer than CORE_REGION_IDLE_MS */
 };
 
 /* --- memory ------------------------------------------------------------- */
@@ -26,7 +26,7 @@ enum {
 struct arena_block {
   struct arena_block *next;
   size_t size, used;
-  _Alignas (16) uint8_t bytes[];
+  _Alignas(16) uint8_t bytes[];
 };
 
 struct arena {
@@ -223,8 +223,8 @@ take_event (struct sim *sim)
   uint32_t i = 0, child;
 
   while ((child = 2 * i + 1) < sim->queue_count) {
-    if (child + 1 < sim->queue_count
-        && earlier (&sim->queue[child + 1], &sim->queue[child]))
+    if (child + 1 < sim->queue_count &&
+        earlier (&sim->queue[child + 1], &sim->queue[child]))
       child++;
     if (!earlier (&sim->queue[child], &last))
       break;
@@ -257,8 +257,7 @@ dispatch (struct sim *sim, const struct sim_event *event)
 static void
 enter (struct sim *sim, enum phase phase)
 {
-  static const char *const names[] = { "run", "heal", "quiet", "read",
-                                       "done" };
+  static const char *const names[] = { "run", "heal", "quiet", "read", "done" };
 
   sim->phase = phase;
   sim->phase_us = sim->now_us;
@@ -316,19 +315,15 @@ poll (struct sim *sim, const struct sim_event *event)
 
   switch (sim->phase) {
   case PHASE_RUN:
-    if ((sim->op_count >= sim->op_limit
-         && sim->fault_next >= sim->fault_count && sim->repairs == 0)
-        || elapsed_ms > RUN_LIMIT_MS) {
+    if ((sim->op_count >= sim->op_limit &&
+         sim->fault_next >= sim->fault_count && sim->repairs == 0) ||
+        elapsed_ms > RUN_LIMIT_MS) {
       fault_heal (sim);
       enter (sim, PHASE_HEAL);
     }
     break;
-  case PHASE_HEAL:
-    poll_heal (sim, elapsed_ms);
-    break;
-  case PHASE_QUIET:
-    poll_quiet (sim, elapsed_ms);
-    break;
+  case PHASE_HEAL: poll_heal (sim, elapsed_ms); break;
+  case PHASE_QUIET: poll_quiet (sim, elapsed_ms); break;
   case PHASE_READ:
     if (load_idle (sim) && sim->read_next >= sim->sectors) {
       check_identical (sim);
@@ -338,8 +333,7 @@ poll (struct sim *sim, const struct sim_event *event)
     else if (elapsed_ms > READ_LIMIT_MS)
       sim_fail (sim, "liveness: the last reads are not answered");
     break;
-  case PHASE_DONE:
-    break;
+  case PHASE_DONE: break;
   }
   sim_after (sim, POLL_MS * SIM_MS, *event);
 }
@@ -371,8 +365,9 @@ set_up (struct sim *sim, const struct sim_options *options)
   sim->hot_width = sim_chance (sim, 2) ? 4 : 24;
   sim->reads_percent = 20 + (uint32_t) sim_below (sim, 50);
   sim->op_limit = 60 + (uint32_t) sim_below (sim, 340);
-  sim->think_us = sim_chance (sim, 3) ? 400 : sim_chance (sim, 2) ? 2500
-                                                                  : 12000;
+  sim->think_us = sim_chance (sim, 3) ? 400
+    : sim_chance (sim, 2)             ? 2500
+                                      : 12000;
   if (options->requests != 0 && options->requests < sim->op_limit)
     sim->op_limit = options->requests;
 }
@@ -399,15 +394,14 @@ sim_run (const struct sim_options *options)
   set_up (&sim, options);
   fault_plan (&sim);
   for (n = 0; n < SIM_NODES; n++) {
-    struct sim_event on = { .run = switch_on, .node = -1,
-                            .a = (uint32_t) n };
+    struct sim_event on = { .run = switch_on, .node = -1, .a = (uint32_t) n };
 
     node_init (&sim, n);
     sim_after (&sim, sim_below (&sim, 30 * SIM_MS), on);
   }
   load_init (&sim);
   fault_begin (&sim);
-  sim_after (&sim, 0, (struct sim_event) { .run = poll, .node = -1 });
+  sim_after (&sim, 0, (struct sim_event){ .run = poll, .node = -1 });
   while (sim.phase != PHASE_DONE) {
     event = take_event (&sim);
     sim.now_us = event.time_us;

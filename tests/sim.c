@@ -23,15 +23,15 @@
 
 #include "sim.h"
 
-enum { RUN_SECONDS = 60 };      /* a child that hangs is killed */
+enum { RUN_SECONDS = 60 }; /* a child that hangs is killed */
 
 struct sim_report *sim_report;
 
 struct settings {
   struct sim_options options;
   uint64_t seeds;
-  int mode;                     /* -1: all */
-  bool all;                     /* go on after a failure, one line each */
+  int mode; /* -1: all */
+  bool all; /* go on after a failure, one line each */
 };
 
 /* --- children ----------------------------------------------------------- */
@@ -77,8 +77,8 @@ run_child (const struct sim_options *options, uint64_t count, bool quiet)
     return true;
   if (WIFSIGNALED (status)) {
     snprintf (sim_report->rule, sizeof sim_report->rule,
-              WTERMSIG (status) == SIGALRM
-                ? "a step does not end (%s)" : "an assertion failed (%s)",
+              WTERMSIG (status) == SIGALRM ? "a step does not end (%s)"
+                                           : "an assertion failed (%s)",
               strsignal (WTERMSIG (status)));
     sim_report->failed = true;
   }
@@ -130,17 +130,17 @@ show_failure (const struct sim_options *options)
   struct sim_options failed = *options, small;
 
   failed.seed = sim_report->seed;
-  printf ("FAILED seed %llu mode %s: %s\n",
-          (unsigned long long) failed.seed, sim_models[failed.mode].name,
-          sim_report->rule);
+  printf ("FAILED seed %llu mode %s: %s\n", (unsigned long long) failed.seed,
+          sim_models[failed.mode].name, sim_report->rule);
   small = shrink (&failed);
   small.trace = true;
   run_child (&small, 1, false);
   show_trace ();
   printf ("%s\n  the fault model: %s\n  again: sim --seed %llu --mode %s"
-          " --faults %u --requests %u --trace\n", sim_report->rule,
-          sim_models[small.mode].text, (unsigned long long) small.seed,
-          sim_models[small.mode].name, small.faults, small.requests);
+          " --faults %u --requests %u --trace\n",
+          sim_report->rule, sim_models[small.mode].text,
+          (unsigned long long) small.seed, sim_models[small.mode].name,
+          small.faults, small.requests);
 }
 
 /* --- all of it ---------------------------------------------------------- */
@@ -193,8 +193,8 @@ run_mode (const struct settings *settings, enum sim_mode mode)
   }
   took = seconds () - begin;
   printf ("%-6s %llu runs, %llu requests, %llu steps, %llu events,"
-          " %.1f s, %.0f runs/s, trace %016llx\n", sim_models[mode].name,
-          (unsigned long long) sim_report->runs,
+          " %.1f s, %.0f runs/s, trace %016llx\n",
+          sim_models[mode].name, (unsigned long long) sim_report->runs,
           (unsigned long long) sim_report->requests,
           (unsigned long long) sim_report->steps,
           (unsigned long long) sim_report->events, took,
@@ -208,7 +208,8 @@ usage (void)
 {
   int m;
 
-  fprintf (stderr, "usage: sim [--seeds N] [--seed S] [--mode M] [--trace]"
+  fprintf (stderr,
+           "usage: sim [--seeds N] [--seed S] [--mode M] [--trace]"
            " [--max-events N] [--check N] [--faults N] [--requests N]"
            " [--all]\n");
   for (m = 0; m < MODE_COUNT; m++)
@@ -256,7 +257,9 @@ int
 main (int argc, char **argv)
 {
   struct settings settings = {
-    .options = { .seed = 1, .faults = SIM_FAULTS, .max_events = 2000000,
+    .options = { .seed = 1,
+                 .faults = SIM_FAULTS,
+                 .max_events = 2000000,
                  .check_every = 16 },
     .mode = -1,
   };
