@@ -6,9 +6,9 @@
 start_node a
 start_node b
 wait_insync
-if "$NBDKIT" -f -U "$dir/second.sock" "$DUET" file="$dir/a.img" \
-     listen=127.0.0.1:1 peer=127.0.0.1:2 > "$dir/second.log" 2>&1 \
-     < /dev/null; then
+if env "${preload[@]}" "$NBDKIT" -f -U "$dir/second.sock" "$DUET" \
+     file="$dir/a.img" listen=127.0.0.1:1 peer=127.0.0.1:2 \
+     > "$dir/second.log" 2>&1 < /dev/null; then
   fail 'a second process was let in'
 fi
 grep -qi 'another process\|in use\|locked' "$dir/second.log" ||
