@@ -25,6 +25,7 @@ SAN ?=
 # `make tidy` looks at what these objects import.
 PURE := \
   replicator/core.c \
+  replicator/core-open.c \
   replicator/core-client.c \
   replicator/core-link.c \
   replicator/core-sync.c \

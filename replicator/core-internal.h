@@ -5,7 +5,8 @@
  *   core.c           the step, generations, service, what follows from
  *                    what (core_advance)
  *   core-link.c      link phases, handshake, heartbeats, frames
- *   core-client.c    connections, opens, requests
+ *   core-open.c      who may open: the rules of arbiter=client
+ *   core-client.c    connections that are open, requests
  *   core-sync.c      resync and reconcile: source and target
  *   core-check.c     the executable twin of what is written below
  *
@@ -312,9 +313,15 @@ uint64_t link_deadline (const struct core *core);
 uint64_t link_attempt (struct core *core);
 void link_ask_switch (struct core *core, const struct conn *conn);
 
+/* core-open.c */
+void on_open (struct core *core, const struct core_event *event);
+void open_refuse (struct core *core, uint32_t slot, const char *reason);
+void open_advance (struct core *core);
+uint64_t open_deadline (const struct core *core);
+
 /* core-client.c */
 void client_init (struct core *core);
-void on_open (struct core *core, const struct core_event *event);
+void client_fence (struct core *core, const struct core_open *open);
 void on_close (struct core *core, uint32_t slot);
 void on_hangup (struct core *core, uint32_t slot);
 void on_request (struct core *core, const struct core_event *event);
@@ -328,7 +335,6 @@ void client_unlock (struct core *core, uint32_t tag);
 void client_solo (struct core *core);
 bool client_any_plain (const struct core *core);
 bool client_running (const struct core *core);
-uint64_t client_deadline (const struct core *core);
 
 /* core-sync.c */
 void sync_start (struct core *core);

@@ -585,7 +585,7 @@ uint64_t
 core_deadline (const struct core *core)
 {
   uint64_t deadline = link_deadline (core);
-  uint64_t other = client_deadline (core);
+  uint64_t other = open_deadline (core);
 
   if (other < deadline)
     deadline = other;

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * core-open.c: who may open: the rules of arbiter=client.  An open waits
+ * until the node can say yes or no; it may take a round trip to the peer,
+ * a switch, or a generation made for it (T1, T2).  The newest session of
+ * each client is remembered here, so that older ones are refused.
+ *
+ * A yes binds the session to the present generation (I2, I7): whatever
+ * ends the generation ends the session.
+ */
+#include <errno.h>
+
+#include "core-internal.h"
+
+enum open_verdict { OPEN_NO, OPEN_WAIT, OPEN_YES };
+
+struct open_answer {
+  enum open_verdict verdict;
+  const char *reason;
+};
+
+#define ANSWER(v, r) ((struct open_answer){ (v), (r) })
+
+static bool
+older_session_runs (const struct core *core, const struct core_open *open)
+{
+  uint32_t i;
+
+  for (i = 0; i < CORE_CONNS_MAX; i++) {
+    const struct conn *conn = &core->conns[i];
+
+    if ((conn->state == CONN_OPEN || conn->state == CONN_ENDED) &&
+        conn->open.proxied && conn->open.client == open->client &&
+        conn->open.session < open->session && conn->requests > 0)
+      return true;
+  }
+  return false;
+}
+
+/* A new solo generation for this client: T1 or T2, after one fresh
+ * attempt to reach the peer.
+ */
+static struct open_answer
+open_by_new_generation (struct core *core, struct conn *conn)
+{
+  bool alone_with_link = !core->record.both && core->phase == LINK_DECIDED;
+  bool mine = core_is_primary (core);
+
+  if (!alone_with_link) {
+    if (core->phase != LINK_NONE || !core_drained (core))
+      return ANSWER (OPEN_WAIT, "the link is being settled");
+    if (conn->attempt == 0)
+      conn->attempt = link_attempt (core);
+    if (core->attempt_failed < conn->attempt)
+      return ANSWER (OPEN_WAIT, "trying to reach the peer");
+  }
+  else if (core->sync == SYNC_JOIN)
+    return ANSWER (OPEN_WAIT, "the peer is joining");
+  core_begin_change (core, mine ? GEN_SOLO : GEN_TAKEOVER,
+                     conn->open.proxied ? conn->open.client : 0,
+                     conn->open.proxied ? conn->open.session : 0);
+  return ANSWER (OPEN_WAIT, "a new generation is being made");
+}
+
+static struct open_answer
+open_solo (struct core *core, struct conn *conn)
+{
+  const struct generation *now = &core->record.history[0];
+  struct gen_id shown = conn->open.shown;
+
+  if (!conn->open.proxied || shown.epoch == 0) {
+    if (core->record.answered || core->config.takeover == TAKEOVER_ANY)
+      return ANSWER (OPEN_YES, NULL);
+    return ANSWER (OPEN_NO,
+                   "this generation has not answered a client yet "
+                   "and the client shows none: the operator must "
+                   "decide (duetctl promote)");
+  }
+  if (now->client == conn->open.client && !gen_id_equal (shown, now->gen) &&
+      now->session != conn->open.session)
+    return open_by_new_generation (core, conn);
+  return ANSWER (OPEN_YES, NULL);
+}
+
+static struct open_answer
+open_linked (struct core *core, struct conn *conn)
+{
+  if (core->record.primary == 0 ||
+      (!core_is_primary (core) && conn->open.unreachable)) {
+    if (core->switching != SWITCH_NONE || !core->peer_joined)
+      return ANSWER (OPEN_WAIT, "a change of primary is under way");
+    if (conn->asked_switch)
+      return ANSWER (OPEN_NO, "the peer did not hand over");
+    if (core->now_ms < core->switch_after_ms && core->record.primary != 0)
+      return ANSWER (OPEN_NO,
+                     "backup; asked the peer to hand over a "
+                     "moment ago");
+    conn->asked_switch = true;
+    link_ask_switch (core, conn);
+    return ANSWER (OPEN_WAIT, "asking the peer to hand over");
+  }
+  if (!core_is_primary (core))
+    return ANSWER (OPEN_NO, "backup; the peer is primary");
+  if (!core_may_serve (core) || core->switching != SWITCH_NONE)
+    return ANSWER (OPEN_WAIT, "the primary is getting ready");
+  if (conn->open.proxied && conn->open.shown.epoch != 0)
+    return ANSWER (OPEN_YES, NULL);
+  if (conn->ping == 0) {
+    conn->ping = ++core->ping_token;
+    core->ping_ms = core->now_ms;
+    link_send (core, WIRE_PING)->frame.arg = conn->ping;
+  }
+  return core->pong_token >= conn->ping ? ANSWER (OPEN_YES, NULL)
+                                        : ANSWER (OPEN_WAIT, "asking the peer");
+}
+
+static struct open_answer
+open_unlinked (struct core *core, struct conn *conn)
+{
+  bool any = core->config.takeover == TAKEOVER_ANY;
+  bool memory = conn->open.proxied && conn->open.shown.epoch != 0;
+
+  if (core->phase != LINK_NONE && core->phase != LINK_DECIDED)
+    return ANSWER (OPEN_WAIT, "the link is being settled");
+  if (core->phase == LINK_DECIDED)
+    return core->relation == REL_DIVERGED ? ANSWER (OPEN_NO, "diverged")
+                                          : ANSWER (OPEN_WAIT, "handshake");
+  if (!memory && !any)
+    return ANSWER (OPEN_NO,
+                   "no link to the peer, and the client shows no "
+                   "generation that it was served under");
+  if (!core_is_primary (core) && core->config.takeover == TAKEOVER_MANUAL)
+    return ANSWER (OPEN_NO,
+                   "takeover=manual: the operator must promote "
+                   "this backup");
+  return open_by_new_generation (core, conn);
+}
+
+static struct open_answer
+open_try (struct core *core, struct conn *conn)
+{
+  const struct core_open *open = &conn->open;
+
+  if (core->stopping)
+    return ANSWER (OPEN_NO, "stopping");
+  if (core->failed_now || core->record.data == DATA_FAILED)
+    return ANSWER (OPEN_NO, "failed");
+  if (core->record.data == DATA_SYNCING)
+    return ANSWER (OPEN_NO, "syncing: this copy is not complete");
+  if (core->phase == LINK_DRAINING || core->phase == LINK_HELLO ||
+      core->phase == LINK_DROPPING || core->change != GEN_NONE ||
+      !core_settled (core) || !core_synced (core))
+    return ANSWER (OPEN_WAIT, "a change is under way");
+  if (open->proxied && older_session_runs (core, open))
+    return ANSWER (OPEN_WAIT, "an older session's requests are ending");
+  if (core->record.data == DATA_BLANK)
+    return core->phase == LINK_NONE
+      ? ANSWER (OPEN_NO, "new node; it has not met its peer yet")
+      : ANSWER (OPEN_WAIT, "the volume is being created");
+  if (open->proxied && open->shown.epoch != 0 &&
+      !gen_knows (&core->record, open->shown))
+    return ANSWER (OPEN_NO,
+                   "the client was served under a generation that "
+                   "this copy does not know: it may be stale");
+  if (!core->record.both)
+    return open_solo (core, conn);
+  if (core->phase == LINK_DECIDED && core->relation == REL_SYNC)
+    return open_linked (core, conn);
+  return open_unlinked (core, conn);
+}
+
+static void
+answer_open (struct core *core, uint32_t slot, struct open_answer answer)
+{
+  struct conn *conn = &core->conns[slot];
+  struct core_action *action = core_emit (core, ACT_OPEN_DONE);
+
+  action->slot = slot;
+  action->reason = answer.reason;
+  core->opening--;
+  if (answer.verdict == OPEN_YES) {
+    conn->state = CONN_OPEN;
+    if (conn->open.proxied)
+      core->gen_proxied = true;
+    return;
+  }
+  action->error = ESHUTDOWN;
+  conn->state = CONN_FREE;
+  core->conns_used--;
+}
+
+/* It was not to be: SLOT waits for its answer no more. */
+void
+open_refuse (struct core *core, uint32_t slot, const char *reason)
+{
+  assert (core->conns[slot].state == CONN_OPENING);
+  answer_open (core, slot, ANSWER (OPEN_NO, reason));
+}
+
+/* Answer everybody who waits and whose answer is known by now. */
+void
+open_advance (struct core *core)
+{
+  struct open_answer answer;
+  uint32_t i;
+
+  for (i = 0; i < CORE_CONNS_MAX && core->opening > 0; i++) {
+    if (core->conns[i].state != CONN_OPENING)
+      continue;
+    if (!core_room (core))
+      return;
+    answer = open_try (core, &core->conns[i]);
+    if (answer.verdict == OPEN_WAIT &&
+        core->now_ms >= core->conns[i].deadline_ms)
+      answer.verdict = OPEN_NO;
+    if (answer.verdict != OPEN_WAIT)
+      answer_open (core, i, answer);
+  }
+}
+
+/* Remember CLIENT's newest SESSION; false when a newer one was seen. */
+static bool
+note_session (struct core *core, uint64_t id, uint64_t session)
+{
+  struct client *oldest = &core->clients[0];
+  uint32_t i;
+
+  for (i = 0; i < CORE_CLIENTS; i++) {
+    struct client *client = &core->clients[i];
+
+    if (client->id == id) {
+      client->used_ms = core->now_ms;
+      if (session < client->session)
+        return false;
+      client->session = session;
+      return true;
+    }
+    if (client->used_ms < oldest->used_ms || client->id == 0)
+      if (oldest->id != 0)
+        oldest = client;
+  }
+  *oldest = (struct client){ id, session, core->now_ms };
+  return true;
+}
+
+void
+on_open (struct core *core, const struct core_event *event)
+{
+  struct conn *conn = &core->conns[event->slot];
+
+  assert (event->slot < CORE_CONNS_MAX && conn->state == CONN_FREE);
+  *conn = (struct conn){
+    .state = CONN_OPENING,
+    .open = event->open,
+    .deadline_ms = core->now_ms + core->config.dead_ms + 1000,
+  };
+  core->conns_used++;
+  core->opening++;
+  if (!event->open.proxied)
+    return;
+  if (note_session (core, event->open.client, event->open.session))
+    client_fence (core, &event->open);
+  else
+    open_refuse (core, event->slot, "a newer session of this client exists");
+}
+
+uint64_t
+open_deadline (const struct core *core)
+{
+  uint64_t deadline = UINT64_MAX;
+  uint32_t i;
+
+  for (i = 0; i < CORE_CONNS_MAX && core->opening > 0; i++)
+    if (core->conns[i].state == CONN_OPENING &&
+        core->conns[i].deadline_ms < deadline)
+      deadline = core->conns[i].deadline_ms;
+  return deadline;
+}
