@@ -103,6 +103,7 @@ finish (struct core *core, uint32_t slot, int error)
   struct core_action *action;
 
   assert (!r->local_out);
+  assert (!r->peer_needed);
   if (error == 0 && !core->record.answered) {
     core->record.answered = true;
     core_save (core, false);
@@ -117,13 +118,16 @@ finish (struct core *core, uint32_t slot, int error)
   release_range (core, slot);
 }
 
-/* End a request as soon as its local part lets go of the store. */
+/* End a request as soon as it is over on both sides: at the store here,
+ * and by the peer's ack or the loss of the link.  Let into its range
+ * earlier, a reader would see what a failover can take back (I3).
+ */
 static void
 abort_request (struct core *core, uint32_t slot, int error)
 {
   struct request *r = &core->requests[slot];
 
-  if (r->local_out) {
+  if (r->local_out || r->peer_needed) {
     if (!r->doomed) {
       r->doomed = true;
       r->doom = error;
@@ -151,21 +155,21 @@ maybe_finish (struct core *core, uint32_t slot)
 
   if (r->state != R_RUNNING || r->local_out)
     return;
-  if (r->doomed) {
-    finish (core, slot, r->doom);
-    return;
-  }
-  if (r->redo) {
+  if (r->redo && !r->doomed) {
     move_to (core, slot, R_READY);
     return;
   }
-  if (r->peer_needed || !core_may_serve (core))
+  if (r->peer_needed || !(r->doomed || core_may_serve (core)))
     return;
-  if (r->error != 0 && hands_over (core)) {
+  /* Nobody waits for a doomed one's answer, but a write that only the
+   * peer has may not be passed over in silence.
+   */
+  if (r->error != 0 && hands_over (core) && !core->failed_now &&
+      (is_write (r) || !r->doomed)) {
     core_fail (core, r->error, "the data file gave an error");
     return;
   }
-  finish (core, slot, r->error);
+  finish (core, slot, r->doomed ? r->doom : r->error);
 }
 
 static void
