@@ -342,6 +342,7 @@ void sync_reset (struct core *core);
 void sync_advance (struct core *core);
 void sync_tick (struct core *core);
 void sync_joined (struct core *core);
+void sync_switched (struct core *core);
 void sync_locked (struct core *core, uint32_t slot);
 bool sync_sends_writes (const struct core *core);
 bool sync_waits_for_peer (const struct core *core);

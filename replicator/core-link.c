@@ -384,6 +384,8 @@ link_changed (struct core *core, enum gen_kind kind)
     core->relation = REL_SYNC;
     core->peer_joined = true;
     core->switching = SWITCH_NONE;
+    if (kind == GEN_SWITCH)
+      sync_switched (core);
     link_send (core, WIRE_ADOPTED);
     return;
   }
@@ -665,6 +667,7 @@ link_advance (struct core *core)
   if (core->phase == LINK_HELLO && core->hello_got)
     decide (core);
   if (core->switching == SWITCH_GRANTING && !client_running (core)) {
+    assert (core->sent_count == 0); /* drained: both copies are equal */
     client_end (core, true, ESHUTDOWN);
     core->switching = SWITCH_GRANTED;
     link_send (core, WIRE_SWITCH_GRANT);

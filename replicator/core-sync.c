@@ -519,6 +519,19 @@ sync_joined (struct core *core)
   core->relation = REL_SYNC;
 }
 
+/* The peer's switch is durable here.  Before its grant this node had
+ * drained: both copies are equal and durable, and the peer has served
+ * nobody since.  So no region bit of this node says anything, and none
+ * may stay that only it has, or no clear would ever name it.
+ */
+void
+sync_switched (struct core *core)
+{
+  while (marks_clear_idle (core->marks, UINT64_MAX, core->clear,
+                           WIRE_REGIONS_MAX) > 0)
+    continue;
+}
+
 void
 sync_tick (struct core *core)
 {
