@@ -234,7 +234,8 @@ struct core {
   bool consent;         /* the peer declared itself unfit on the
                                    link just lost: T1 or T2 by its word */
   uint32_t change_link; /* link on which the change was agreed */
-  bool marks_sent;      /* TARGET: on this link */
+  bool marks_sent;      /* TARGET, and at a switch told again: on
+                                   this link */
 
   /* sending side */
   uint64_t tx_seq, acked_seq;

@@ -263,6 +263,21 @@ become_equal (struct core *core)
   }
 }
 
+/* The peer made a switch by this node's grant, and its word did not come
+ * through: both copies are members still, and it says it again.  The
+ * marks go ahead of the adoption, because they are this node's own.
+ */
+static void
+grant_again (struct core *core)
+{
+  client_end (core, true, ESHUTDOWN);
+  core->relation = REL_SYNC;
+  core->switching = SWITCH_GRANTED;
+  core->switch_deadline_ms = core->now_ms + core->config.dead_ms;
+  core->marks_sent = true;
+  sync_send_marks (core);
+}
+
 static void
 refuse (struct core *core, enum gen_verdict verdict)
 {
@@ -292,6 +307,11 @@ decide (struct core *core)
   }
   switch (verdict) {
   case GEN_SYNC: become_equal (core); break;
+  case GEN_ADOPT_MINE:
+    become_equal (core);
+    send_adopt (core, GEN_SWITCH);
+    break;
+  case GEN_ADOPT_PEER: grant_again (core); break;
   case GEN_SOURCE:
     core->relation = REL_SOURCE;
     sync_start (core);

@@ -490,6 +490,9 @@ sync_advance (struct core *core)
       core->change != GEN_NONE || !core_settled (core) || !core_synced (core) ||
       core->failed_now)
     return;
+  /* A member takes data from the primary of its own generation only. */
+  if (core->relation == REL_SYNC && !core->peer_joined)
+    return;
   if (core->sync == SYNC_COPY) {
     if (core->config.resync_rate != 0)
       refill_rate (core);
@@ -522,12 +525,16 @@ sync_joined (struct core *core)
 /* The peer's switch is durable here.  Before its grant this node had
  * drained: both copies are equal and durable, and the peer has served
  * nobody since.  So no region bit of this node says anything, and none
- * may stay that only it has, or no clear would ever name it.
+ * may stay that only it has, or no clear would ever name it.  If the link
+ * or a node was lost in between, the peer has this node's marks instead,
+ * and reconciles them.
  */
 void
 sync_switched (struct core *core)
 {
-  while (marks_clear_idle (core->marks, UINT64_MAX, core->clear,
+  marks_forget (core->marks);
+  while (!core->marks_sent &&
+         marks_clear_idle (core->marks, UINT64_MAX, core->clear,
                            WIRE_REGIONS_MAX) > 0)
     continue;
 }

@@ -283,23 +283,44 @@ decide_fork (const struct gen_record *me, const struct gen_record *peer)
   return a.session > b.session ? flow (true, me) : flow (false, peer);
 }
 
-/* NEWER descends from OLDER's generation.  Its copy is the one, unless it
- * has failed: then the older one may stand in for it only if all it lacks
- * are switches, because a switch serves nobody before the other node has
- * adopted it.
+/* Is all that NEWER has over OLDER's generation switches? */
+static bool
+only_switched (const struct gen_record *newer, const struct gen_record *older)
+{
+  uint32_t i;
+
+  for (i = 0; !gen_id_equal (newer->history[i].gen, gen_current (older)); i++)
+    if (newer->history[i].kind != GEN_SWITCH)
+      return false;
+  return true;
+}
+
+/* Does OLDER's copy hold all that NEWER's does?  A switch serves nobody
+ * before the other node has adopted it, so both are members still.
+ */
+static bool
+not_adopted (const struct gen_record *newer, const struct gen_record *older)
+{
+  return newer->both && older->both && !newer->answered &&
+    newer->primary == newer->node && newer->data == DATA_CURRENT &&
+    older->data == DATA_CURRENT;
+}
+
+/* NEWER descends from OLDER's generation.  Its copy is the one, unless all
+ * that the older one misses are switches: then it is as good, is told of
+ * the switch once more, and stands in for the newer one if that has failed.
  */
 static enum gen_verdict
 decide_line (bool mine, const struct gen_record *newer,
              const struct gen_record *older)
 {
-  uint32_t i;
+  bool switched = only_switched (newer, older);
 
+  if (switched && not_adopted (newer, older))
+    return mine ? GEN_ADOPT_MINE : GEN_ADOPT_PEER;
   if (newer->data == DATA_CURRENT)
     return flow (mine, newer);
-  for (i = 0; !gen_id_equal (newer->history[i].gen, gen_current (older)); i++)
-    if (newer->history[i].kind != GEN_SWITCH)
-      return GEN_REFUSE_STALE;
-  return flow (!mine, older);
+  return switched ? flow (!mine, older) : GEN_REFUSE_STALE;
 }
 
 /* Two copies of one volume, neither told to yield nor half overwritten. */

@@ -77,6 +77,8 @@ struct gen_record {
 /* What two nodes that met decide, from the point of view of "me". */
 #define GEN_VERDICTS(X)                                              \
   X (GEN_SYNC, "same generation")                                    \
+  X (GEN_ADOPT_MINE, "the peer has yet to adopt my switch")          \
+  X (GEN_ADOPT_PEER, "I have yet to adopt the peer's switch")        \
   X (GEN_SOURCE, "my copy is newer")                                 \
   X (GEN_TARGET, "the peer's copy is newer")                         \
   X (GEN_CREATE_MINE, "both are blank, I create the volume")         \

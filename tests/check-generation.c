@@ -72,6 +72,8 @@ static enum gen_verdict
 mirror (enum gen_verdict verdict)
 {
   switch (verdict) {
+  case GEN_ADOPT_MINE: return GEN_ADOPT_PEER;
+  case GEN_ADOPT_PEER: return GEN_ADOPT_MINE;
   case GEN_SOURCE: return GEN_TARGET;
   case GEN_TARGET: return GEN_SOURCE;
   case GEN_CREATE_MINE: return GEN_CREATE_PEER;
@@ -461,6 +463,39 @@ START_TEST (failed_after_a_switch)
 }
 END_TEST
 
+/* B became primary by A's grant, and A never heard of it. */
+START_TEST (switch_not_adopted)
+{
+  struct gen_record a = member (NODE_A), b = member (NODE_B), c;
+
+  advance (&b, GEN_SWITCH, CLIENT, 2);
+  b.primary = NODE_B;
+  ck_assert_int_eq (decide (&a, &b), GEN_ADOPT_PEER);
+  c = a;
+  c.data = DATA_FAILED;
+  ck_assert_int_eq (decide (&c, &b), GEN_TARGET);
+  c = a;
+  c.both = false;
+  ck_assert_int_eq (decide (&c, &b), GEN_TARGET);
+
+  /* B has answered: then A had adopted, and has forgotten it. */
+  c = b;
+  c.answered = true;
+  ck_assert_int_eq (decide (&a, &c), GEN_TARGET);
+
+  /* B has gone on alone. */
+  advance (&b, GEN_SOLO, CLIENT, 3);
+  ck_assert_int_eq (decide (&a, &b), GEN_TARGET);
+
+  /* The first promotion of a volume is a switch too. */
+  a = created (NODE_A);
+  b = created (NODE_B);
+  advance (&a, GEN_SWITCH, CLIENT, 1);
+  a.primary = NODE_A;
+  ck_assert_int_eq (decide (&a, &b), GEN_ADOPT_MINE);
+}
+END_TEST
+
 /* What no honest node says must not make two sources. */
 START_TEST (contradictory_histories)
 {
@@ -498,6 +533,7 @@ enum branch {
   BRANCH_NO_CLIENT,
   BRANCH_TWO_CLIENTS,
   BRANCH_FORCE,
+  BRANCH_SWITCH,
   BRANCH_UNRELATED, /* no common ancestor */
   BRANCH_COUNT
 };
@@ -524,6 +560,10 @@ grow (struct gen_record *record, enum branch branch)
     advance (record, GEN_SOLO, OTHER_CLIENT, 5);
     break;
   case BRANCH_FORCE: advance (record, GEN_FORCE, 0, 0); break;
+  case BRANCH_SWITCH:
+    advance (record, GEN_SWITCH, CLIENT, 6);
+    record->primary = record->node;
+    break;
   case BRANCH_UNRELATED:
     record->history_count = 0;
     advance (record, GEN_CREATE, 0, 0);
@@ -577,6 +617,10 @@ sound (const struct gen_record *a, const struct gen_record *b,
     return a->data == DATA_CURRENT && b->data == DATA_CURRENT &&
       gen_id_equal (gen_current (a), gen_current (b)) && !a->discard &&
       !b->discard;
+  case GEN_ADOPT_MINE:
+    return a->data == DATA_CURRENT && b->data == DATA_CURRENT && a->both &&
+      b->both && !a->answered && a->primary == a->node && !a->discard &&
+      !b->discard && gen_knows (a, gen_current (b)) && only_switched (a, b);
   case GEN_SOURCE:
     if (a->data != DATA_CURRENT)
       return false;
@@ -657,6 +701,7 @@ main (void)
   tcase_add_test (tcase, nothing_in_common);
   tcase_add_test (tcase, long_alone);
   tcase_add_test (tcase, failed_after_a_switch);
+  tcase_add_test (tcase, switch_not_adopted);
   tcase_add_test (tcase, contradictory_histories);
   tcase_add_test (tcase, every_combination);
   tcase_set_timeout (tcase, 60);
