@@ -179,7 +179,8 @@ enum core_action_type {
                            HASH_REPLY with arg = slot say which differ.
                            Then EV_CHUNK_DONE */
   ACT_CONNECT,     /* try once to reach the peer, at most version ms
-                           to the greeting */
+                           to the greeting; while an attempt is under
+                           way: that one must end by then, too */
   ACT_DROP_LINK,   /* link: close it; EV_LINK_DOWN follows */
   ACT_STATE,       /* the state or its reason changed: log it */
 };

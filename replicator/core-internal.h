@@ -228,6 +228,7 @@ struct core {
    */
   uint64_t attempt, attempt_wanted, attempt_failed;
   bool attempt_flight;
+  bool attempt_patient; /* it may take longer than a fresh one */
   uint64_t reconnect_ms, reconnect_wait_ms;
   bool t1_plain; /* plain clients wait for an immediate T1 */
   uint64_t t1_attempt;

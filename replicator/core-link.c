@@ -127,14 +127,15 @@ on_link_down (struct core *core, const struct core_event *event)
   core->phase = LINK_NONE;
   core->reconnect_wait_ms = 0;
   core->reconnect_ms = core->now_ms;
-  /* A peer that hangs up before the decision would do so again: do not
-   * hold clients up for it at every turn.
+  /* A peer that hangs up before the decision would do so again, and so
+   * would one whose store has failed: do not hold clients up for it at
+   * every turn.
    */
-  if (!core->was_decided || core->refusal != NULL)
+  if (!core->was_decided || core->refusal != NULL || core->consent)
     core->reconnect_ms += CORE_RETRY_MS;
   if (!core->was_decided)
     core->attempt_failed = core->attempt;
-  if (core->t1_plain)
+  if (core->t1_plain && !core->consent)
     core->t1_attempt = link_attempt (core);
 }
 
@@ -155,16 +156,26 @@ start_attempt (struct core *core)
   }
   core->attempt++;
   core->attempt_flight = true;
+  core->attempt_patient = timeout > CORE_ATTEMPT_MS;
   core_emit (core, ACT_CONNECT)->version = timeout;
 }
 
-/* The number of an attempt that begins now or later. */
+/* The number of an attempt that begins now or later.  One in the
+ * background must not keep it waiting: a peer that is stopped accepts
+ * connections and never greets.
+ */
 uint64_t
 link_attempt (struct core *core)
 {
   core->attempt_wanted = core->attempt + 1;
-  if (!core->attempt_flight && core->phase == LINK_NONE)
+  if (core->phase != LINK_NONE)
+    return core->attempt_wanted;
+  if (!core->attempt_flight)
     start_attempt (core);
+  else if (core->attempt_patient) {
+    core->attempt_patient = false;
+    core_emit (core, ACT_CONNECT)->version = CORE_ATTEMPT_MS;
+  }
   return core->attempt_wanted;
 }
 

@@ -435,24 +435,33 @@ report_state (struct core *core)
 
 /* ------------------------------------------------------------ the step */
 
+/* Write the map pages that changed, unless some are on their way. */
+static void
+persist_map (struct core *core)
+{
+  struct core_action *action;
+  uint32_t first, last;
+
+  if (core->map_flight || !marks_take_pages (core->marks, &first, &last))
+    return;
+  core->map_flight = true;
+  action = core_emit (core, ACT_PERSIST_MAP);
+  action->first = first;
+  action->last = last;
+}
+
 static void
 pump_persist (struct core *core)
 {
   struct core_action *action;
-  uint32_t first, last;
 
   if (core->sb_flight == 0 && core->sb_durable < core->sb_version) {
     core->sb_flight = core->sb_version;
     action = core_emit (core, ACT_PERSIST_SB);
     action->version = core->sb_flight;
   }
-  if (!core->map_flight && marks_pages_urgent (core->marks) &&
-      marks_take_pages (core->marks, &first, &last)) {
-    core->map_flight = true;
-    action = core_emit (core, ACT_PERSIST_MAP);
-    action->first = first;
-    action->last = last;
-  }
+  if (marks_pages_urgent (core->marks))
+    persist_map (core);
 }
 
 static void
@@ -524,19 +533,10 @@ on_stop (struct core *core)
 static void
 on_tick (struct core *core)
 {
-  struct core_action *action;
-  uint32_t first, last;
-
   link_tick (core);
   sync_tick (core);
   /* Cleared region bits are not urgent: they go out with the clock. */
-  if (!core->map_flight && marks_pages_wanted (core->marks) &&
-      marks_take_pages (core->marks, &first, &last)) {
-    core->map_flight = true;
-    action = core_emit (core, ACT_PERSIST_MAP);
-    action->first = first;
-    action->last = last;
-  }
+  persist_map (core);
 }
 
 static void

@@ -304,8 +304,14 @@ link_dial (struct sim *sim, struct node *node, uint64_t timeout_ms)
   struct sim_event event = node_event (node, dial_arrives);
   uint64_t delay = sim_delay (sim, 400);
 
-  if (node->dialing)
+  if (node->dialing) {
+    if (sim->now_us + timeout_ms * SIM_MS < node->dial_deadline) {
+      node->dial_deadline = sim->now_us + timeout_ms * SIM_MS;
+      event.a = node->dial_number;
+      sim_at (sim, node->dial_deadline, event);
+    }
     return;
+  }
   node->dialing = true;
   node->dial_deadline = sim->now_us + timeout_ms * SIM_MS;
   event.a = ++node->dial_number;
