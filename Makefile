@@ -29,6 +29,7 @@ PURE := \
   replicator/core-client.c \
   replicator/core-link.c \
   replicator/core-sync.c \
+  replicator/core-pace.c \
   replicator/core-check.c \
   replicator/generation.c \
   replicator/ranges.c \

@@ -222,7 +222,7 @@ go (struct core *core, uint32_t slot)
   if (is_write (r)) {
     if (!sync_sends_writes (core))
       marks_dirty (core->marks, r->offset, r->length);
-    else if (sync_window_full (core, r->kind == REQ_WRITE ? r->length : 0))
+    else if (!sync_room_for_write (core, r->kind == REQ_WRITE ? r->length : 0))
       return false;
     else {
       r->peer_needed = sync_waits_for_peer (core);

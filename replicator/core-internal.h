@@ -8,6 +8,7 @@
  *   core-open.c      who may open: the rules of arbiter=client
  *   core-client.c    connections that are open, requests
  *   core-sync.c      resync and reconcile: source and target
+ *   core-pace.c      how many chunks may be on their way
  *   core-check.c     the executable twin of what is written below
  *
  * Link phases:
@@ -36,6 +37,7 @@
 
 #include <assert.h>
 
+#include "core-pace.h"
 #include "core.h"
 #include "marks.h"
 #include "ranges.h"
@@ -149,9 +151,13 @@ struct sent {
   uint32_t chunk;   /* NO_SLOT: a client's */
 };
 
+/* FREE -> [HASHING -> HASHED ->] LOCKING -> READING -> SENT -> FREE; the
+ * window is for those from LOCKING on.
+ */
 enum chunk_state {
   CHUNK_FREE,
   CHUNK_HASHING,
+  CHUNK_HASHED,
   CHUNK_LOCKING,
   CHUNK_READING,
   CHUNK_SENT,
@@ -166,6 +172,7 @@ struct chunk {
   uint64_t offset, length; /* bytes */
   uint32_t unacked;        /* frames */
   uint64_t sent_ms;
+  uint64_t ahead_bytes; /* of clients, not acked when it was sent */
 };
 
 /* Newest session seen of each client, so that older ones are refused. */
@@ -177,7 +184,8 @@ struct client {
 
 enum {
   CORE_CLIENTS = 256,
-  CORE_RESYNC_SLOW_MS = 20, /* ack latency that halves the window */
+  CORE_CHUNK_FRAMES = 64, /* at most, one for each block */
+  CORE_CHUNKS_HASHED = 4, /* compared ahead of the window */
 };
 
 struct core {
@@ -243,6 +251,7 @@ struct core {
   struct sent sent[CORE_SENT_MAX];
   uint32_t sent_head, sent_count;
   uint64_t sent_bytes;
+  uint64_t sent_chunk_bytes; /* those of chunks */
 
   /* receiving side */
   uint64_t rx_seq;    /* newest data frame accepted */
@@ -259,8 +268,7 @@ struct core {
   uint64_t drain_seq;
   uint64_t cursor;
   struct chunk chunks[CORE_CHUNKS_MAX];
-  uint32_t window; /* chunks that may be under way */
-  uint32_t fast_acks;
+  struct pace pace;
   int64_t rate_tokens; /* bytes; below 0: wait */
   uint64_t rate_ms;
   uint64_t resync_done_bytes, resync_total_bytes, resync_started_ms;
@@ -348,7 +356,7 @@ void sync_switched (struct core *core);
 void sync_locked (struct core *core, uint32_t slot);
 bool sync_sends_writes (const struct core *core);
 bool sync_waits_for_peer (const struct core *core);
-bool sync_window_full (const struct core *core, uint64_t cost);
+bool sync_room_for_write (const struct core *core, uint64_t cost);
 void sync_send_request (struct core *core, uint32_t slot);
 void sync_send_marks (struct core *core);
 void on_chunk_done (struct core *core, const struct core_event *event);

@@ -72,6 +72,7 @@ link_lose (struct core *core, const char *reason)
   }
   core->sent_count = 0;
   core->sent_bytes = 0;
+  core->sent_chunk_bytes = 0;
   core->link_reason = reason;
   core->relation = REL_NONE;
   core->hello_got = false;

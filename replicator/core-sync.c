@@ -15,6 +15,9 @@
 
 enum { TICK_MS = 1000, RATE_TICK_MS = 10 };
 
+_Static_assert((int) PACE_MAX == (int) CORE_CHUNKS_MAX,
+               "a place for each chunk");
+
 static bool
 is_source (const struct core *core)
 {
@@ -43,13 +46,18 @@ sync_waits_for_peer (const struct core *core)
     core->sync == SYNC_JOIN;
 }
 
+/* Room for one more write of a client of COST bytes?  Chunks have a place
+ * of their own in the window of frames, or clients who fill it would keep
+ * a resync from ending.
+ */
 bool
-sync_window_full (const struct core *core, uint64_t cost)
+sync_room_for_write (const struct core *core, uint64_t cost)
 {
-  enum { FRAMES_PER_STEP = 80 };
+  enum { FRAMES_PER_STEP = 80, FOR_CHUNKS = PACE_MAX * CORE_CHUNK_FRAMES };
+  uint64_t bytes = core->sent_bytes - core->sent_chunk_bytes;
 
-  return core->sent_count + FRAMES_PER_STEP > CORE_SENT_MAX ||
-    (core->sent_bytes > 0 && core->sent_bytes + cost > CORE_SENT_BYTES_MAX);
+  return core->sent_count + FRAMES_PER_STEP + FOR_CHUNKS <= CORE_SENT_MAX &&
+    (bytes == 0 || bytes + cost <= CORE_SENT_BYTES_MAX);
 }
 
 static uint64_t
@@ -78,6 +86,8 @@ send_data (struct core *core, const struct wire_frame *frame, uint32_t slot,
     .chunk = resync ? slot : NO_SLOT,
   };
   core->sent_bytes += sent->cost;
+  if (resync)
+    core->sent_chunk_bytes += sent->cost;
   return core->tx_seq;
 }
 
@@ -107,23 +117,6 @@ sync_send_request (struct core *core, uint32_t slot)
   }
 }
 
-static void
-adapt_window (struct core *core, const struct chunk *chunk)
-{
-  /* Additive increase, multiplicative decrease (Chiu and Jain 1989) on
-   * the time to the ack, because client writes queue behind chunks.
-   */
-  if (core->now_ms - chunk->sent_ms > CORE_RESYNC_SLOW_MS) {
-    core->window = core->window > 2 ? core->window / 2 : 1;
-    core->fast_acks = 0;
-  }
-  else if (++core->fast_acks >= core->window) {
-    core->fast_acks = 0;
-    if (core->window < CORE_CHUNKS_MAX)
-      core->window++;
-  }
-}
-
 void
 on_ack (struct core *core, uint64_t seq)
 {
@@ -143,8 +136,10 @@ on_ack (struct core *core, uint64_t seq)
     marks_clean (core->marks, sent.offset, sent.length);
     if (sent.chunk != NO_SLOT) {
       chunk = &core->chunks[sent.chunk];
+      core->sent_chunk_bytes -= sent.cost;
       if (--chunk->unacked == 0) {
-        adapt_window (core, chunk);
+        pace_acked (&core->pace, core->now_ms, core->now_ms - chunk->sent_ms,
+                    chunk->ahead_bytes);
         chunk->state = CHUNK_FREE;
       }
     }
@@ -163,8 +158,7 @@ sync_start (struct core *core)
   core->sync = SYNC_MARKS;
   core->marks_page = 0;
   core->cursor = 0;
-  core->window = 2;
-  core->fast_acks = 0;
+  pace_start (&core->pace, core->now_ms);
   core->resync_done_bytes = 0;
   core->resync_total_bytes = 0;
   core->resync_started_ms = core->now_ms;
@@ -363,7 +357,7 @@ void
 on_hash_reply (struct core *core, const struct wire_frame *frame)
 {
   if (core_hash_wanted (core, frame))
-    lock_chunk (core, (uint32_t) frame->arg);
+    core->chunks[frame->arg].state = CHUNK_HASHED;
   else
     link_bye (core, WIRE_BYE_PROTOCOL, "hashes that nobody asked for");
 }
@@ -375,6 +369,7 @@ send_chunk (struct core *core, uint32_t slot, uint64_t blocks, uint64_t zeros)
   struct chunk *chunk = &core->chunks[slot];
   unsigned first = 0, last;
 
+  chunk->ahead_bytes = core->sent_bytes - core->sent_chunk_bytes;
   while (first < 64) {
     uint64_t bit = UINT64_C (1) << first;
     bool zero = (zeros & bit) != 0;
@@ -459,24 +454,55 @@ rate_limited (const struct core *core)
   return core->config.resync_rate != 0 && core->rate_tokens <= 0;
 }
 
+/* Chunks that are being compared, and those that the window is for. */
+static void
+count_chunks (const struct core *core, uint32_t *hashing, uint32_t *moving)
+{
+  uint32_t i;
+
+  *hashing = *moving = 0;
+  for (i = 0; i < CORE_CHUNKS_MAX; i++) {
+    enum chunk_state state = core->chunks[i].state;
+
+    if (state == CHUNK_HASHING || state == CHUNK_HASHED)
+      (*hashing)++;
+    else if (state != CHUNK_FREE)
+      (*moving)++;
+  }
+}
+
+/* Chunks that were compared go first; then new ones, of which those that
+ * must be compared may wait for their hashes outside the window.
+ */
 static void
 pump_chunks (struct core *core)
 {
+  uint32_t i, hashing, moving;
   uint64_t number;
-  uint32_t i, busy = 0;
 
-  for (i = 0; i < CORE_CHUNKS_MAX; i++)
-    busy += core->chunks[i].state != CHUNK_FREE;
-  for (i = 0; i < CORE_CHUNKS_MAX && busy < core->window; i++) {
+  count_chunks (core, &hashing, &moving);
+  for (i = 0; i < CORE_CHUNKS_MAX && moving < core->pace.window; i++)
+    if (core->chunks[i].state == CHUNK_HASHED && core_room (core)) {
+      lock_chunk (core, i);
+      hashing--;
+      moving++;
+    }
+  for (i = 0; i < CORE_CHUNKS_MAX; i++) {
     if (core->chunks[i].state != CHUNK_FREE || core->chunks[i].buffer_busy)
       continue;
-    if (rate_limited (core) && core->lists[R_RECONCILE].head == NO_SLOT)
+    if (moving + hashing >= core->pace.window + CORE_CHUNKS_HASHED ||
+        (rate_limited (core) && core->lists[R_RECONCILE].head == NO_SLOT) ||
+        !core_room (core) || !next_chunk (core, &number))
       return;
-    if (sync_window_full (core, MARKS_CHUNK) || !core_room (core) ||
-        !next_chunk (core, &number))
+    if (marks_chunk_coarse (core->marks, number))
+      hashing++;
+    else if (moving < core->pace.window)
+      moving++;
+    else {
+      core->cursor = number; /* its turn comes */
       return;
+    }
     start_chunk (core, i, number);
-    busy++;
   }
 }
 
