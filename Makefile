@@ -34,6 +34,7 @@ PURE := \
   replicator/generation.c \
   replicator/ranges.c \
   replicator/marks.c \
+  replicator/marks-regions.c \
   replicator/meta.c \
   replicator/wire.c \
   replicator/exportname.c \

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * marks.c: region map, coarse map and block map.
+ * marks.c: what the peer may lack: coarse map and block map.  The region
+ * map under them is marks-regions.c's.
  *
  * The arrays are as large as the volume asks for (8 MiB of block map for
  * 256 GiB) and come from calloc, so that what was never marked costs no
@@ -9,75 +10,19 @@
  * One summary bit per chunk ("marked": coarse, or some block) keeps
  * searches short.
  *
- * Of the region map there are three bitmaps of the same layout:
- *
- *   map       what is to be on disk;
- *   durable   set in map, and known to be on disk: a subset of map;
- *   taken     set in map ever since the pages under way were taken, so
- *             that they are in that write: durable when it is.
- *
- * Clearing a bit takes it out of all three at once, whether the clear
- * has been written or not: a later set must be persisted again.
- *
- * Invariants (marks_check): durable and taken lie within map and do not
- * overlap; a chunk with a mark lies in a set region (I5).
+ * Invariant (marks_check): a chunk with a mark lies in a set region (I5).
  *
  * Pure: no I/O, no threads, no allocation after marks_new.
  */
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "marks.h"
+#include "marks-internal.h"
 
 enum {
   WORD = 64,                                /* bits */
   CHUNK_BLOCKS = MARKS_CHUNK / MARKS_BLOCK, /* one word */
-  PAGE_REGIONS = MARKS_PAGE_BYTES * 8,
 };
-
-struct marks {
-  uint64_t size;        /* bytes */
-  uint32_t region_size; /* bytes */
-  uint64_t blocks;      /* how many in the volume, the last ones */
-  uint64_t chunks;      /* of each possibly in part */
-  uint64_t regions;
-  uint32_t pages;
-
-  uint64_t *block_map;    /* one word per chunk */
-  uint64_t *coarse_map;   /* one bit per chunk */
-  uint64_t *marked_map;   /* one bit per chunk */
-  uint64_t coarse_chunks; /* set in coarse_map */
-  uint64_t dirty_blocks;  /* set in block_map, coarse chunks apart */
-
-  uint8_t *map;
-  uint8_t *durable;
-  uint8_t *taken;
-  uint64_t set_regions;    /* set in map */
-  uint64_t urgent_regions; /* set in map, not durable, not taken */
-  bool wanted;             /* pages changed since the last take: */
-  uint32_t wanted_first;
-  uint32_t wanted_last;
-  bool taking; /* pages under way: */
-  uint32_t taken_first;
-  uint32_t taken_last;
-
-  uint32_t *users;       /* per region: writes under way */
-  uint64_t *last_use_ms; /* per region */
-  uint64_t cursor;       /* region where marks_clear_idle goes on */
-};
-
-/* A half-open range of blocks, chunks or regions. */
-struct span {
-  uint64_t first;
-  uint64_t end;
-};
-
-static uint64_t
-divide_up (uint64_t n, uint64_t unit)
-{
-  return n / unit + (n % unit != 0);
-}
 
 struct marks *
 marks_new (uint64_t size, uint32_t region_size)
@@ -166,10 +111,9 @@ marks_pages (const struct marks *marks)
   return marks->pages;
 }
 
-/* The units of UNIT bytes that the range touches. */
-static struct span
-touched (const struct marks *marks, uint64_t offset, uint64_t length,
-         uint64_t unit)
+struct span
+marks_touched (const struct marks *marks, uint64_t offset, uint64_t length,
+               uint64_t unit)
 {
   struct span span = { 0, 0 };
 
@@ -285,72 +229,12 @@ find_marked (const struct marks *marks, struct span chunks)
   return chunks.end;
 }
 
-/* --- regions ---------------------------------------------------------- */
-
-static bool
-get_region (const uint8_t *map, uint64_t region)
-{
-  return map[region / 8] >> (region % 8) & 1;
-}
-
-static void
-put_region (uint8_t *map, uint64_t region, bool value)
-{
-  uint8_t bit = (uint8_t) (1 << (region % 8));
-
-  if (value)
-    map[region / 8] |= bit;
-  else
-    map[region / 8] = (uint8_t) (map[region / 8] & ~bit);
-}
-
-static void
-want_page (struct marks *marks, uint64_t region)
-{
-  uint32_t page = (uint32_t) (region / PAGE_REGIONS);
-
-  if (!marks->wanted || page < marks->wanted_first)
-    marks->wanted_first = page;
-  if (!marks->wanted || page > marks->wanted_last)
-    marks->wanted_last = page;
-  marks->wanted = true;
-}
-
-/* True when the bit is durable already. */
-static bool
-set_region (struct marks *marks, uint64_t region)
-{
-  if (!get_region (marks->map, region)) {
-    put_region (marks->map, region, true);
-    marks->set_regions++;
-    marks->urgent_regions++;
-    want_page (marks, region);
-  }
-  return get_region (marks->durable, region);
-}
-
-static void
-clear_region (struct marks *marks, uint64_t region)
-{
-  assert (get_region (marks->map, region));
-  if (get_region (marks->durable, region))
-    put_region (marks->durable, region, false);
-  else if (get_region (marks->taken, region))
-    put_region (marks->taken, region, false);
-  else
-    marks->urgent_regions--;
-  put_region (marks->map, region, false);
-  marks->set_regions--;
-  want_page (marks, region);
-}
-
-/* No write under way there, and no mark. */
-static bool
-may_clear (const struct marks *marks, uint64_t region)
+bool
+marks_region_marked (const struct marks *marks, uint64_t region)
 {
   struct span chunks = region_chunks (marks, region);
 
-  return marks->users[region] == 0 && find_marked (marks, chunks) == chunks.end;
+  return find_marked (marks, chunks) != chunks.end;
 }
 
 static void
@@ -365,28 +249,6 @@ make_coarse (struct marks *marks, uint64_t region)
 }
 
 void
-marks_loaded (struct marks *marks)
-{
-  uint64_t bytes = marks_map_bytes (marks), region;
-
-  /* A page that could not be read counts as all ones, padding too. */
-  for (region = marks->regions; region < bytes * 8 && region % 8; ++region)
-    put_region (marks->map, region, false);
-  memset (marks->map + region / 8, 0, bytes - region / 8);
-
-  memcpy (marks->durable, marks->map, bytes);
-  memset (marks->taken, 0, bytes);
-  marks->urgent_regions = 0;
-  marks->wanted = false;
-  marks->taking = false;
-  marks->set_regions = 0;
-  for (region = 0; region < marks->regions; ++region)
-    if (get_region (marks->map, region))
-      marks->set_regions++;
-  marks_suspect (marks);
-}
-
-void
 marks_suspect (struct marks *marks)
 {
   uint64_t region;
@@ -397,152 +259,10 @@ marks_suspect (struct marks *marks)
 }
 
 void
-marks_use (struct marks *marks, uint64_t offset, uint64_t length,
-           uint64_t now_ms)
-{
-  struct span span = touched (marks, offset, length, marks->region_size);
-  uint64_t i;
-
-  for (i = span.first; i < span.end; ++i) {
-    assert (marks->users[i] < UINT32_MAX);
-    marks->users[i]++;
-    marks->last_use_ms[i] = now_ms;
-  }
-}
-
-void
-marks_unuse (struct marks *marks, uint64_t offset, uint64_t length,
-             uint64_t now_ms)
-{
-  struct span span = touched (marks, offset, length, marks->region_size);
-  uint64_t i;
-
-  for (i = span.first; i < span.end; ++i) {
-    assert (marks->users[i] > 0);
-    marks->users[i]--;
-    marks->last_use_ms[i] = now_ms;
-  }
-}
-
-bool
-marks_set_regions (struct marks *marks, uint64_t offset, uint64_t length)
-{
-  struct span span = touched (marks, offset, length, marks->region_size);
-  bool durable = true;
-  uint64_t i;
-
-  for (i = span.first; i < span.end; ++i)
-    if (!set_region (marks, i))
-      durable = false;
-  return durable;
-}
-
-bool
-marks_durable (const struct marks *marks, uint64_t offset, uint64_t length)
-{
-  struct span span = touched (marks, offset, length, marks->region_size);
-  uint64_t i;
-
-  for (i = span.first; i < span.end; ++i)
-    if (!get_region (marks->durable, i))
-      return false;
-  return true;
-}
-
-uint32_t
-marks_clear_idle (struct marks *marks, uint64_t idle_before_ms,
-                  uint64_t *regions, uint32_t count)
-{
-  uint64_t seen = 0, i = marks->cursor, step;
-  uint32_t cleared = 0;
-
-  while (seen < marks->regions && cleared < count && marks->set_regions > 0) {
-    step = 1;
-    if (i % 8 == 0 && marks->map[i / 8] == 0)
-      step = marks->regions - i < 8 ? marks->regions - i : 8;
-    else if (get_region (marks->map, i) &&
-             marks->last_use_ms[i] < idle_before_ms && may_clear (marks, i)) {
-      clear_region (marks, i);
-      regions[cleared++] = i;
-    }
-    seen += step;
-    i += step;
-    if (i == marks->regions)
-      i = 0;
-  }
-  marks->cursor = i;
-  return cleared;
-}
-
-void
-marks_clear_region (struct marks *marks, uint64_t region)
-{
-  assert (region < marks->regions);
-  if (get_region (marks->map, region) && may_clear (marks, region))
-    clear_region (marks, region);
-}
-
-bool
-marks_take_pages (struct marks *marks, uint32_t *first, uint32_t *last)
-{
-  uint64_t i, end;
-
-  if (marks->taking || !marks->wanted)
-    return false;
-  *first = marks->taken_first = marks->wanted_first;
-  *last = marks->taken_last = marks->wanted_last;
-  marks->taking = true;
-  marks->wanted = false;
-
-  i = (uint64_t) marks->taken_first * MARKS_PAGE_BYTES;
-  end = ((uint64_t) marks->taken_last + 1) * MARKS_PAGE_BYTES;
-  for (; i < end; ++i)
-    marks->taken[i] = (uint8_t) (marks->map[i] & ~marks->durable[i]);
-  /* What is urgent is wanted, and all that was wanted is under way. */
-  marks->urgent_regions = 0;
-  return true;
-}
-
-void
-marks_pages_durable (struct marks *marks)
-{
-  uint64_t i, end;
-
-  assert (marks->taking);
-  marks->taking = false;
-  i = (uint64_t) marks->taken_first * MARKS_PAGE_BYTES;
-  end = ((uint64_t) marks->taken_last + 1) * MARKS_PAGE_BYTES;
-  for (; i < end; ++i) {
-    marks->durable[i] |= marks->taken[i];
-    marks->taken[i] = 0;
-  }
-}
-
-bool
-marks_pages_taken (const struct marks *marks)
-{
-  return marks->taking;
-}
-
-bool
-marks_pages_wanted (const struct marks *marks)
-{
-  return marks->wanted;
-}
-
-bool
-marks_pages_urgent (const struct marks *marks)
-{
-  return marks->urgent_regions > 0;
-}
-
-/* --- what the peer lacks ---------------------------------------------- */
-
-void
 marks_dirty (struct marks *marks, uint64_t offset, uint64_t length)
 {
-  struct span blocks = touched (marks, offset, length, MARKS_BLOCK);
-  struct span chunks = touched (marks, offset, length, MARKS_CHUNK);
+  struct span blocks = marks_touched (marks, offset, length, MARKS_BLOCK);
+  struct span chunks = marks_touched (marks, offset, length, MARKS_CHUNK);
   uint64_t i, old, new;
 
   marks_set_regions (marks, offset, length);
@@ -591,7 +311,7 @@ marks_merge_page (struct marks *marks, uint32_t page, const uint8_t *bits)
   for (i = 0; i < PAGE_REGIONS && first + i < marks->regions; ++i) {
     if (!get_region (bits, i))
       continue;
-    set_region (marks, first + i);
+    marks_set_region (marks, first + i);
     make_coarse (marks, first + i);
   }
 }
@@ -602,7 +322,7 @@ marks_dirty_all (struct marks *marks)
   uint64_t i;
 
   for (i = 0; i < marks->regions; ++i) {
-    set_region (marks, i);
+    marks_set_region (marks, i);
     make_coarse (marks, i);
   }
 }
@@ -621,8 +341,8 @@ marks_forget (struct marks *marks)
 bool
 marks_overlap (const struct marks *marks, uint64_t offset, uint64_t length)
 {
-  struct span blocks = touched (marks, offset, length, MARKS_BLOCK);
-  struct span chunks = touched (marks, offset, length, MARKS_CHUNK);
+  struct span blocks = marks_touched (marks, offset, length, MARKS_BLOCK);
+  struct span chunks = marks_touched (marks, offset, length, MARKS_CHUNK);
   uint64_t i;
 
   while ((i = find_marked (marks, chunks)) < chunks.end) {
@@ -672,7 +392,7 @@ marks_chunk_compared (struct marks *marks, uint64_t chunk, uint64_t blocks)
   assert (chunk < marks->chunks);
   blocks &= whole_chunk (marks, chunk);
   if (blocks != 0)
-    set_region (marks, chunk / (marks->region_size / MARKS_CHUNK));
+    marks_set_region (marks, chunk / (marks->region_size / MARKS_CHUNK));
   put_chunk (marks, chunk, blocks, false);
 }
 
@@ -715,44 +435,9 @@ check_chunks (const struct marks *marks)
   }
 }
 
-static void
-check_regions (const struct marks *marks)
-{
-  uint64_t set_regions = 0, urgent_regions = 0, page, i;
-  bool set, durable, taken;
-
-  for (i = 0; i < marks_map_bytes (marks) * 8; ++i) {
-    if (i % 8 == 0 && marks->map[i / 8] == 0 && marks->durable[i / 8] == 0 &&
-        marks->taken[i / 8] == 0) {
-      i += 7;
-      continue;
-    }
-    page = i / PAGE_REGIONS;
-    set = get_region (marks->map, i);
-    durable = get_region (marks->durable, i);
-    taken = get_region (marks->taken, i);
-    set_regions += set;
-    assert (!set || i < marks->regions);
-    assert (!durable || set);
-    assert (!taken || (set && !durable));
-    assert (!taken || marks->taking);
-    assert (!taken || page >= marks->taken_first);
-    assert (!taken || page <= marks->taken_last);
-    if (set && !durable && !taken) {
-      urgent_regions++;
-      assert (marks->wanted);
-      assert (page >= marks->wanted_first);
-      assert (page <= marks->wanted_last);
-    }
-  }
-  assert (set_regions == marks->set_regions);
-  assert (urgent_regions == marks->urgent_regions);
-  assert (marks->cursor < marks->regions);
-}
-
 void
 marks_check (const struct marks *marks)
 {
   check_chunks (marks);
-  check_regions (marks);
+  marks_check_regions (marks);
 }
