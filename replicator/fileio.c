@@ -114,6 +114,23 @@ fileio_lock (int fd, uint64_t offset, uint64_t length)
   return -1;
 }
 
+void
+fileio_write_back (int fd)
+{
+  int r;
+
+  do
+    r = fdatasync (fd);
+  while (r == -1 && errno == EINTR);
+}
+
+void
+fileio_forget (int fd, uint64_t offset, uint64_t length)
+{
+  if (length > 0) /* the kernel would take it for "all" */
+    posix_fadvise (fd, (off_t) offset, (off_t) length, POSIX_FADV_DONTNEED);
+}
+
 int
 fileio_sync_folder (const char *path)
 {

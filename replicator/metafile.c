@@ -69,7 +69,14 @@ static int
 read_slots (struct metafile *meta, char *error, size_t error_size)
 {
   uint8_t slots[META_SLOTS * META_SLOT] = { 0 };
+  struct stat st;
 
+  /* A superblock that the last run could not make durable must not be
+   * read back from the page cache as if it were.
+   */
+  fileio_write_back (meta->fd);
+  if (fstat (meta->fd, &st) == 0)
+    fileio_forget (meta->fd, 0, (uint64_t) st.st_size);
   if (fileio_read_up_to (meta->fd, slots, sizeof slots, 0) == -1) {
     snprintf (error, error_size, "%s: cannot read the superblock: %m",
               meta->path);

@@ -10,6 +10,9 @@
  * (should somebody give the same data another metadata file) by a lock of
  * one byte far behind the end of a data file, or O_EXCL on a device.
  *
+ * What the last run left in the page cache need not be on the disk: see
+ * forget_doubtful.
+ *
  * A volume is new until its first superblock is durable, and that is
  * written last: whatever a crash leaves of a creation is created again.
  */
@@ -328,6 +331,39 @@ load_volume (struct store *store, const struct store_config *config,
   return 0;
 }
 
+/* After a failed fdatasync the page cache holds what the disk does not,
+ * and calls it clean.  If that were read, a comparison with the peer would
+ * find the copies equal that are not (I4).  Whether the last run ended so
+ * cannot be known for certain (it may not have been able to write that
+ * down either), so this is done at each open; but only where the region
+ * map says that writes may have been under way (I5): everywhere else the
+ * data was durable before the bit was cleared.  So it costs what is cached
+ * of those regions, whatever the volume's size.
+ */
+static void
+forget_doubtful (const struct store *store, uint32_t region_size)
+{
+  uint64_t regions = store->map_bytes * 8, i = 0, first, end;
+
+  fileio_write_back (store->fd);
+  while (i < regions) {
+    if (store->map[i / 8] >> (i % 8) == 0) {
+      i += 8 - i % 8;
+      continue;
+    }
+    while (!(store->map[i / 8] >> (i % 8) & 1))
+      i++;
+    first = i * region_size;
+    while (i < regions && store->map[i / 8] >> (i % 8) & 1)
+      i++;
+    end = i * region_size;
+    if (first >= store->size)
+      return;
+    fileio_forget (store->fd, first,
+                   (end < store->size ? end : store->size) - first);
+  }
+}
+
 static int
 open_volume (struct store *store, const struct store_config *config,
              const char *meta_path, struct gen_record *record,
@@ -361,6 +397,7 @@ open_volume (struct store *store, const struct store_config *config,
       metafile_load_map (store->meta, &store->map, &store->map_bytes,
                          &store->bad_pages) == -1)
     return refuse (message, errno, "%s: %m", store->path);
+  forget_doubtful (store, record->region_size);
   return 0;
 }
 

@@ -4,6 +4,9 @@
  * refused, what the metadata survives.
  */
 #include <limits.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
 
 #include "check-store.h"
 #include "marks.h"
@@ -346,6 +349,60 @@ START_TEST (damaged_map_page_counts_as_all_ones)
 }
 END_TEST
 
+/* --- the page cache ---------------------------------------------------- */
+
+/* Pages of the range that the kernel holds in memory. */
+static uint64_t
+cached_pages (const char *path, uint64_t offset, uint64_t length)
+{
+  static unsigned char pages[4 * MIB / 4096];
+  int fd = open (path, O_RDONLY);
+  void *map = mmap (NULL, length, PROT_NONE, MAP_SHARED, fd, (off_t) offset);
+  uint64_t count = 0, i;
+
+  ck_assert_uint_le (length / 4096, sizeof pages);
+  ck_assert_ptr_ne (map, MAP_FAILED);
+  ck_assert_int_eq (mincore (map, length, pages), 0);
+  for (i = 0; i < length / 4096; i++)
+    count += pages[i] & 1;
+  munmap (map, length);
+  close (fd);
+  return count;
+}
+
+/* What the cache says of a region where writes may have been under way is
+ * not believed at the next open; what it says of others is.
+ */
+START_TEST (doubtful_cache_is_forgotten)
+{
+  static const uint8_t page[MARKS_PAGE_BYTES] = { 0x0a };
+  const uint64_t region = 4 * MIB, pages = region / 4096;
+  struct statfs fs;
+
+  must_open (6 * region - 5000);
+  ck_assert_int_eq (statfs (file, &fs), 0);
+  if (fs.f_type == TMPFS_MAGIC) /* whose disk the page cache is */
+    return;
+  fill (0, 6 * region - 5000, 1);
+  ck_assert_int_eq (store_save_pages (store, 0, 1, page), 0);
+  reopen ();
+  ck_assert_uint_eq (cached_pages (file, 0, region), pages);
+  ck_assert_uint_eq (cached_pages (file, region, region), 0);
+  ck_assert_uint_eq (cached_pages (file, 2 * region, region), pages);
+  ck_assert_uint_eq (cached_pages (file, 3 * region, region), 0);
+  ck_assert_uint_eq (cached_pages (file, 4 * region, region), pages);
+  assert_bytes (region, region, 1);
+
+  /* Up to the ragged end. */
+  ck_assert_int_eq (
+    store_save_pages (store, 0, 1, (const uint8_t[MARKS_PAGE_BYTES]){ 0x3f }),
+    0);
+  reopen ();
+  ck_assert_uint_eq (cached_pages (file, 4 * region, region), 0);
+  ck_assert_uint_eq (cached_pages (file, 5 * region, region - 8192), 0);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -373,6 +430,7 @@ main (void)
   tcase_add_test (tcase, torn_superblock_falls_back);
   tcase_add_test (tcase, map_is_kept);
   tcase_add_test (tcase, damaged_map_page_counts_as_all_ones);
+  tcase_add_test (tcase, doubtful_cache_is_forgotten);
   tcase_set_timeout (tcase, 30);
   suite_add_tcase (suite, tcase);
 
