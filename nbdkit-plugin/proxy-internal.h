@@ -27,6 +27,7 @@
 #include "unanswered.h"
 
 enum {
+  PROXY_THREADS = 3, /* besides one per node */
   PROXY_LOG_LINES = 64,
   PROXY_LOG_MAX = 512,
   PROXY_CHECK_MS = 1000,       /* waiting threads look at their client */
@@ -96,7 +97,6 @@ struct node {
   struct proxy *proxy; /* constant */
   uint32_t index;      /* constant */
   const char *uri;     /* constant */
-  pthread_t thread;
   pthread_cond_t wake;
   int cancel; /* eventfd: call off what is under way */
   bool has_task;
@@ -127,6 +127,8 @@ struct proxy {
 
   bool facts_known;
   struct upstream_facts facts; /* promised to clients; then constant */
+  bool witness;                /* a node has answered, or none need: the
+                                  generation is noted (proxy.c) */
   pthread_cond_t facts_wake;
 
   struct proxystate state; /* generation: the newest noted */
@@ -136,12 +138,11 @@ struct proxy {
   bool saving;
   pthread_cond_t saved_wake;
 
-  bool started;
   bool stopping;
   bool troubled; /* the log told of trouble since the last
                                    session began */
-  pthread_t control;
-  pthread_t saver; /* reserves session numbers ahead */
+  pthread_t threads[ROUTE_NODES_MAX + PROXY_THREADS];
+  uint32_t thread_count; /* started; not guarded */
   pthread_cond_t saver_wake;
   int control_kick; /* eventfd */
   int epoll;        /* control_kick and hang-ups of conns */
@@ -224,7 +225,8 @@ void session_unref_locked (struct proxy *proxy, struct conn *conn);
 
 /* --------------------------------------------------------- proxy-node.c */
 
-int node_start (struct node *node);
+/* The thread of a node, which is its argument. */
+void *node_main (void *argument);
 
 /* Say why the node does not serve, unless that was the last thing said. */
 void node_log_locked (struct node *node, const char *verb, const char *message);

@@ -327,7 +327,7 @@ carry_out (struct node *node, const struct node_task *task)
     upstream_drop (&opening);
 }
 
-static void *
+void *
 node_main (void *argument)
 {
   struct node *node = argument;
@@ -351,13 +351,4 @@ node_main (void *argument)
   }
   pthread_mutex_unlock (&proxy->mutex);
   return NULL;
-}
-
-int
-node_start (struct node *node)
-{
-  int error = pthread_create (&node->thread, NULL, node_main, node);
-
-  errno = error;
-  return error == 0 ? 0 : -1;
 }

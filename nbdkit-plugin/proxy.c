@@ -116,7 +116,7 @@ proxy_wait_facts (struct proxy *proxy, struct upstream_facts *facts)
 
   pthread_mutex_lock (&proxy->mutex);
   proxy->waiting++;
-  while (!proxy->facts_known && error == 0) {
+  while (!proxy->witness && error == 0) {
     until_ms = upstream_now_ms () + PROXY_CHECK_MS;
     if (until_ms > end_ms)
       until_ms = end_ms;
@@ -132,6 +132,37 @@ proxy_wait_facts (struct proxy *proxy, struct upstream_facts *facts)
   *facts = proxy->facts;
   pthread_mutex_unlock (&proxy->mutex);
   return error;
+}
+
+/* Get one answer of the first session before any client's request goes
+ * out.  Only an answer makes the proxy a witness of the generation, and
+ * one that shows none can choose no node when the others are lost: a
+ * primary that loses its backup before it has answered this proxy would
+ * refuse it until the backup is back (DESIGN 6).
+ */
+static void *
+first_main (void *argument)
+{
+  struct proxy *proxy = argument;
+  struct upstream_call flush = { .kind = UPSTREAM_FLUSH };
+  int error = 0;
+
+  pthread_mutex_lock (&proxy->mutex);
+  while (!proxy->facts_known && !proxy->stopping)
+    pthread_cond_wait (&proxy->facts_wake, &proxy->mutex);
+  while ((proxy->facts.can & UPSTREAM_IS_DUET) && !proxy->stopping) {
+    pthread_mutex_unlock (&proxy->mutex);
+    error = proxy_call (proxy, &flush);
+    pthread_mutex_lock (&proxy->mutex);
+    if (error == 0)
+      break;
+    proxy_wait_locked (proxy, &proxy->facts_wake,
+                       upstream_now_ms () + PROXY_CHECK_MS);
+  }
+  proxy->witness = true;
+  pthread_cond_broadcast (&proxy->facts_wake);
+  pthread_mutex_unlock (&proxy->mutex);
+  return NULL;
 }
 
 /* ----------------------------------------------------------------- memory */
@@ -452,6 +483,7 @@ proxy_new (const struct proxy_config *config)
     return NULL;
   }
   proxy->config = *config;
+  proxy->epoll = proxy->control_kick = -1;
   pthread_mutex_init (&proxy->mutex, NULL);
   init_cond (&proxy->room);
   init_cond (&proxy->facts_wake);
@@ -467,6 +499,7 @@ proxy_new (const struct proxy_config *config)
     proxy->nodes[i].proxy = proxy;
     proxy->nodes[i].index = i;
     proxy->nodes[i].uri = config->uris[i];
+    proxy->nodes[i].cancel = -1;
     init_cond (&proxy->nodes[i].wake);
   }
   if (init_state (proxy) == -1)
@@ -474,50 +507,72 @@ proxy_new (const struct proxy_config *config)
   return proxy;
 }
 
+/* 0, or -1 with errno set. */
+static int
+start_thread (struct proxy *proxy, void *(*run) (void *), void *argument)
+{
+  int error = pthread_create (&proxy->threads[proxy->thread_count], NULL, run,
+                              argument);
+
+  errno = error;
+  if (error != 0)
+    return -1;
+  proxy->thread_count++;
+  return 0;
+}
+
+/* 0, or -1 with errno set; some threads may run then. */
+static int
+start_threads (struct proxy *proxy)
+{
+  uint32_t i;
+
+  for (i = 0; i < proxy->config.nodes; i++)
+    if (start_thread (proxy, node_main, &proxy->nodes[i]) == -1)
+      return -1;
+  if (proxy->config.state_path != NULL &&
+      start_thread (proxy, saver_main, proxy) == -1)
+    return -1;
+  if (start_thread (proxy, first_main, proxy) == -1)
+    return -1;
+  return start_thread (proxy, control_main, proxy);
+}
+
 int
 proxy_start (struct proxy *proxy)
 {
-  uint32_t i;
-  int error = 0;
-
   if (init_files (proxy) == -1) {
     nbdkit_error ("cannot make event descriptors: %m");
     return -1;
   }
-  for (i = 0; i < proxy->config.nodes && error == 0; i++)
-    if (node_start (&proxy->nodes[i]) == -1)
-      error = errno;
-  if (error == 0 && proxy->config.state_path != NULL)
-    error = pthread_create (&proxy->saver, NULL, saver_main, proxy);
-  if (error == 0)
-    error = pthread_create (&proxy->control, NULL, control_main, proxy);
-  if (error != 0) {
-    errno = error;
+  if (start_threads (proxy) == -1) {
     nbdkit_error ("cannot start a thread: %m");
+    proxy_stop (proxy);
     return -1;
   }
-  proxy->started = true;
   return 0;
 }
 
 void
 proxy_stop (struct proxy *proxy)
 {
-  uint32_t i;
-
-  if (!proxy->started)
+  if (proxy->thread_count == 0)
     return;
   pthread_mutex_lock (&proxy->mutex);
   stop_locked (proxy);
   pthread_mutex_unlock (&proxy->mutex);
-  pthread_join (proxy->control, NULL);
-  if (proxy->config.state_path != NULL)
-    pthread_join (proxy->saver, NULL);
-  for (i = 0; i < proxy->config.nodes; i++)
-    pthread_join (proxy->nodes[i].thread, NULL);
+  while (proxy->thread_count > 0)
+    pthread_join (proxy->threads[--proxy->thread_count], NULL);
   pthread_mutex_lock (&proxy->mutex);
   session_reap_all_locked (proxy);
   pthread_mutex_unlock (&proxy->mutex);
+}
+
+static void
+close_file (int fd)
+{
+  if (fd != -1)
+    close (fd);
 }
 
 void
@@ -525,14 +580,11 @@ proxy_free (struct proxy *proxy)
 {
   uint32_t i;
 
-  for (i = 0; i < proxy->config.nodes && proxy->started; i++)
-    close (proxy->nodes[i].cancel);
-  if (proxy->started) {
-    close (proxy->control_kick);
-    close (proxy->epoll);
-  }
-  if (proxy->state_lock != -1)
-    close (proxy->state_lock);
+  for (i = 0; i < proxy->config.nodes; i++)
+    close_file (proxy->nodes[i].cancel);
+  close_file (proxy->control_kick);
+  close_file (proxy->epoll);
+  close_file (proxy->state_lock);
   unanswered_free (proxy->table);
   free (proxy);
 }

@@ -21,14 +21,18 @@ describe 2 solo $second b
 
 start_actor a
 start_actor b
-touch "$dir/b.refuse"
+touch "$dir/b.refuse" "$dir/a.shutdown"
 start_test_proxy a b -- state="$dir/state" connections=1
-nbd_python 'h.get_size ()'
-[[ $(last_of a) == duet/1:*:*:$none ]] || fail "asked: $(last_of a)"
 
-# Nothing answered yet: nothing noted.
+# Opened, but nothing answered yet: nothing noted.
+wait_for 10 "[ \$(wc -l < '$dir/a.asked') -ge 3 ]"
+[[ $(last_of a) == duet/1:*:*:$none ]] || fail "asked: $(last_of a)"
 grep -qx "generation $none" "$dir/state" || fail 'noted without an answer'
-nbd_python 'h.pread (512, 0)'
+
+# The proxy asks for the first answer itself: it is noted before any
+# client's request.
+rm "$dir/a.shutdown"
+nbd_python 'h.get_size ()'
 grep -qx "generation $first" "$dir/state" || fail 'not noted'
 
 # Failover: b is shown what a served.
