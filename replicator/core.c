@@ -318,6 +318,8 @@ unlinked_reason (const struct core *core)
     return core->refusal;
   if (core->record.data == DATA_BLANK)
     return "new node; needs to meet its peer once";
+  if (core->phase == LINK_DECIDED)
+    return "becoming a member; its new generation is being made durable";
   if (core->link_reason != NULL)
     return core->link_reason;
   return "no word from the peer yet";

@@ -32,6 +32,8 @@
 enum {
   ENGINE_SYNC_FRAMES = 512, /* applied before one fdatasync */
   ENGINE_SYNC_BYTES = 8 * 1024 * 1024,
+  ENGINE_LINE = 512,    /* longest line for the log */
+  ENGINE_SAID = 8,      /* lines remembered */
   ENGINE_HASHES = 64,   /* blocks in a chunk */
   ENGINE_WAIT_MS = 500, /* between looks at stopping () */
 };
@@ -100,7 +102,12 @@ struct engine {
   uint64_t apply_seq;
   bool hash_wanted; /* set and used by the receiver */
   struct wire_frame hash_frame;
-  bool refusal_logged; /* since the last link */
+  /* Lines logged since the pair was last at one, so that what a refused
+   * peer causes at each of its attempts is said once.
+   */
+  char said[ENGINE_SAID][ENGINE_LINE];
+  uint32_t said_count;
+  enum core_state said_state;
   /* What engine_unlock_and_send does. */
   bool need_flush;
   uint32_t drop_link; /* 0: none */
@@ -131,6 +138,11 @@ void engine_step (struct engine *engine, struct core_event *event);
 /* Release the lock, then send what steps under it have queued. */
 void engine_unlock_and_send (struct engine *engine);
 void engine_log (struct engine *engine, const char *format, ...)
+  __attribute__ ((format (printf, 2, 3)));
+/* Unless the same was said since the link last did its work; LOCK is
+ * held.
+ */
+void engine_log_once_locked (struct engine *engine, const char *format, ...)
   __attribute__ ((format (printf, 2, 3)));
 
 /* engine-peer.c */

@@ -295,7 +295,6 @@ on_up (void *opaque, uint32_t link)
   engine->apply_seq = 0;
   engine->apply_link = link;
   engine->hash_wanted = false;
-  engine->refusal_logged = false;
   engine_step_locked (engine, &event);
   engine_unlock_and_send (engine);
 }
@@ -306,8 +305,11 @@ on_down (void *opaque, uint32_t link, const char *why)
   struct engine *engine = opaque;
   struct core_event event = { .type = EV_LINK_DOWN, .link = link };
 
-  engine_log (engine, "link to %s closed: %s", engine->config.peer, why);
-  engine_step (engine, &event);
+  pthread_mutex_lock (&engine->lock);
+  engine_log_once_locked (engine, "link to %s closed: %s", engine->config.peer,
+                          why);
+  engine_step_locked (engine, &event);
+  engine_unlock_and_send (engine);
 }
 
 static void
@@ -318,16 +320,14 @@ on_connect_failed (void *opaque)
   engine_step (opaque, &event);
 }
 
-/* Said once, not at every attempt. */
 static void
 on_refused (void *opaque, const char *why)
 {
   struct engine *engine = opaque;
 
   pthread_mutex_lock (&engine->lock);
-  if (!engine->refusal_logged)
-    engine_log (engine, "no link to %s: %s", engine->config.peer, why);
-  engine->refusal_logged = true;
+  engine_log_once_locked (engine, "no link to %s: %s", engine->config.peer,
+                          why);
   pthread_mutex_unlock (&engine->lock);
 }
 

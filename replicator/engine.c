@@ -72,14 +72,30 @@ run_log (void *opaque)
 void
 engine_log (struct engine *engine, const char *format, ...)
 {
-  enum { LINE = 512 };
-  struct engine_job *job = new_job (engine, LINE);
+  struct engine_job *job = new_job (engine, ENGINE_LINE);
   va_list args;
 
   va_start (args, format);
-  vsnprintf ((char *) job->bytes, LINE, format, args);
+  vsnprintf ((char *) job->bytes, ENGINE_LINE, format, args);
   va_end (args);
   add_job (engine->jobs, run_log, job);
+}
+
+void
+engine_log_once_locked (struct engine *engine, const char *format, ...)
+{
+  char line[ENGINE_LINE];
+  va_list args;
+  uint32_t i;
+
+  va_start (args, format);
+  vsnprintf (line, sizeof line, format, args);
+  va_end (args);
+  for (i = 0; i < engine->said_count && i < ENGINE_SAID; i++)
+    if (strcmp (engine->said[i], line) == 0)
+      return;
+  memcpy (engine->said[engine->said_count++ % ENGINE_SAID], line, sizeof line);
+  engine_log (engine, "%s", line);
 }
 
 static void
@@ -152,9 +168,12 @@ log_state_locked (struct engine *engine)
 
   core_view (engine->core, &view);
   gen = gen_current (&view.record);
-  engine_log (engine, "%s: %s (generation %llu.%016llx)",
-              core_state_name (view.state), view.reason,
-              (unsigned long long) gen.epoch, (unsigned long long) gen.id);
+  if (view.linked || view.state != engine->said_state)
+    engine->said_count = 0;
+  engine->said_state = view.state;
+  engine_log_once_locked (
+    engine, "%s: %s (generation %llu.%016llx)", core_state_name (view.state),
+    view.reason, (unsigned long long) gen.epoch, (unsigned long long) gen.id);
 }
 
 static void
