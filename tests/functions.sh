@@ -31,6 +31,7 @@ DUETCTL=$BUILD/duetctl
 dir=$(mktemp -d "${TMPDIR:-/tmp}/duet-test.XXXXXX")
 declare -A pid=()          # name -> pid of each nbdkit that was not waited for
 declare -a tracked=()      # pids of other things to kill at the end
+declare -a leftovers=()    # commands of at_exit
 declare -A nbd_port=() link_port=()
 proxy_uri="nbd+unix:///?socket=$dir/proxy.sock"
 
@@ -81,6 +82,13 @@ show_logs ()
   done
 }
 
+# at_exit COMMAND: is run (evaluated) when the test has ended, however, and
+# all it started is dead.  A trap of one's own would lose the test's status.
+at_exit ()
+{
+  leftovers+=("$1")
+}
+
 on_exit ()
 {
   local status=$? p reports
@@ -89,6 +97,9 @@ on_exit ()
   for p in "${pid[@]}" "${tracked[@]}"; do
     kill -KILL "$p" 2> /dev/null
     wait "$p" 2> /dev/null
+  done
+  for p in "${leftovers[@]}"; do
+    eval "$p"
   done
   if [ -n "$SAN" ]; then
     # tests/run.sh looks for these lines in the test's log.

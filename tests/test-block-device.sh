@@ -7,7 +7,7 @@ require_root
 require_command losetup qemu-io
 truncate -s 64M "$dir/disk"
 loop=$(losetup -f --show "$dir/disk") || skip 'no loop device'
-trap 'losetup -d "$loop"; on_exit' EXIT
+at_exit 'losetup -d "$loop"'
 start_node a file="$loop" meta="$dir/a.meta"
 start_node b
 wait_insync

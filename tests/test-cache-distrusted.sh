@@ -11,7 +11,7 @@ require_root
 require_command losetup qemu-io
 truncate -s 64M "$dir/disk"
 loop=$(losetup -f --show "$dir/disk") || skip 'no loop device'
-trap 'losetup -d "$loop"; on_exit' EXIT
+at_exit 'losetup -d "$loop" 2> /dev/null'
 start_node a
 start_node b file="$loop" meta="$dir/b.meta"
 wait_insync
@@ -31,5 +31,4 @@ stop_node a
 stop_node b
 exec 4<&-
 losetup -d "$loop"
-trap on_exit EXIT
 cmp "$dir/a.img" "$dir/disk" || fail 'the cache was compared, not the disk'

@@ -172,7 +172,7 @@ start_on_small_disks ()
 {
   local name
   require_root
-  trap 'umount -l "$dir/a" "$dir/b" 2> /dev/null; on_exit' EXIT
+  at_exit 'umount -l "$dir/a" "$dir/b" 2> /dev/null'
   for name in a b; do
     mkdir "$dir/$name"
     mount -t tmpfs -o size=80M none "$dir/$name" || skip 'cannot mount'
