@@ -10,7 +10,8 @@
  * A node that refuses is asked again in the next round.  When it refused
  * while some other node could not be reached, it is told so: only the
  * client knows that the primary is cut off from it, and a backup whose
- * link is up does not move without a reason.
+ * link is up does not move without a reason.  A client with one node only
+ * reaches no other.
  */
 #include <assert.h>
 #include <string.h>
@@ -34,30 +35,44 @@ static uint64_t
 pause_ms (struct route *route)
 {
   uint64_t nominal = ROUTE_PAUSE_MIN_MS;
-  uint32_t i;
+  uint32_t i = 1;
 
-  for (i = 1; i < route->failed_rounds && nominal < ROUTE_PAUSE_MAX_MS; i++)
+  if (route->live) {
+    nominal = ROUTE_PROBE_PAUSE_MS;
+    i = ROUTE_PROBES_QUICK;
+  }
+  for (; i < route->failed_rounds && nominal < ROUTE_PAUSE_MAX_MS; i++)
     nominal *= 2;
   if (nominal > ROUTE_PAUSE_MAX_MS)
     nominal = ROUTE_PAUSE_MAX_MS;
   return nominal / 2 + next_random (route) % (nominal / 2 + 1);
 }
 
-/* An answer may take so long.  The first one of a session gets more time
- * with each session that was lost for want of one, so that a slow disk
- * does not end sessions for ever.
- */
 static uint64_t
-limit_ms (const struct route *route)
+at_least_1 (uint64_t ms)
 {
-  return route->config.timeout_ms << (route->fresh ? route->patience : 0);
+  return ms > 0 ? ms : 1;
 }
 
-static bool
-is_stalled (const struct route *route, uint64_t now_ms, uint64_t sent_ms)
+/* An answer may take so long until something is done about it.  The first
+ * one of a session gets more than the limit with each session that was
+ * lost for want of one, so that a slow disk does not end sessions for
+ * ever.
+ */
+static uint64_t
+stall_ms (const struct route *route)
 {
-  return route->live && route->config.nodes > 1 && sent_ms != ROUTE_NEVER &&
-    now_ms >= sent_ms && now_ms - sent_ms >= limit_ms (route);
+  uint64_t timeout_ms = route->config.timeout_ms;
+
+  if (route->fresh)
+    return timeout_ms << route->patience;
+  return at_least_1 (timeout_ms >> (ROUTE_CAUTION_MAX - route->caution));
+}
+
+static uint64_t
+ping_limit_ms (const struct route *route)
+{
+  return at_least_1 (route->config.timeout_ms / 4);
 }
 
 /* Some node other than NODE had this result when last asked. */
@@ -72,6 +87,27 @@ another_was (const struct route *route, uint32_t node, enum route_result result)
   return false;
 }
 
+/* Is it worth while to ask whether the serving node can be reached?  It
+ * serves to tell those who refuse; a single node is asked for the log.
+ */
+static bool
+is_ping_due (const struct route *route, uint64_t now_ms, uint64_t sent_ms)
+{
+  uint64_t timeout_ms = route->config.timeout_ms;
+
+  return now_ms - sent_ms >= timeout_ms - timeout_ms / 4 &&
+    (!route->pinged || now_ms - route->ping_ms >= timeout_ms) &&
+    (route->config.nodes == 1 ||
+     another_was (route, route->node, ROUTE_WAS_REFUSED));
+}
+
+static bool
+is_stalled (const struct route *route, uint64_t now_ms, uint64_t sent_ms)
+{
+  return route->live && sent_ms != ROUTE_NEVER && now_ms >= sent_ms &&
+    now_ms - sent_ms >= stall_ms (route);
+}
+
 /* A fresh start: what was learned before does not count any more. */
 static void
 forget (struct route *route, uint64_t now_ms)
@@ -80,6 +116,7 @@ forget (struct route *route, uint64_t now_ms)
   route->in_round = false;
   route->failed_rounds = 0;
   route->round_at_ms = now_ms;
+  route->pinged = false;
 }
 
 static void
@@ -90,17 +127,19 @@ begin_round (struct route *route)
   route->in_round = true;
   route->round_count = 0;
   route->round_next = 0;
+  /* A probe leaves the node that serves alone, but for a ping, whose
+   * result the others are told.
+   */
+  if (route->live)
+    route->round[route->round_count++] = route->node;
   for (pass = 0; pass < 2; pass++)
     for (i = 0; i < route->config.nodes; i++) {
       uint32_t node = (route->node + i) % route->config.nodes;
       bool late = route->last[node] == ROUTE_WAS_UNREACHABLE;
 
-      /* A probe leaves the node that serves to the end: a ping. */
       if (late == (pass == 1) && !(route->live && node == route->node))
         route->round[route->round_count++] = node;
     }
-  if (route->live)
-    route->round[route->round_count++] = route->node;
 }
 
 static void
@@ -111,7 +150,8 @@ ask (struct route *route, uint32_t node, uint64_t now_ms,
 
   route->ask = route->live && node == route->node ? ROUTE_ASK_PING
                                                   : ROUTE_ASK_OPEN;
-  limit_ms = route->ask == ROUTE_ASK_PING ? ROUTE_PING_MS : ROUTE_OPEN_MS;
+  limit_ms = route->ask == ROUTE_ASK_PING ? ping_limit_ms (route)
+                                          : ROUTE_OPEN_MS;
   route->ask_node = node;
   route->ask_until_ms = now_ms + limit_ms;
   route->attempt++;
@@ -120,7 +160,8 @@ ask (struct route *route, uint32_t node, uint64_t now_ms,
   step->attempt = route->attempt;
   step->unreachable = route->ask == ROUTE_ASK_OPEN &&
     route->last[node] == ROUTE_WAS_REFUSED &&
-    another_was (route, node, ROUTE_WAS_UNREACHABLE);
+    (route->config.nodes == 1 ||
+     another_was (route, node, ROUTE_WAS_UNREACHABLE));
   step->answer_by_ms = route->ask_until_ms;
   step->greet_by_ms = now_ms + route->config.timeout_ms;
   if (step->greet_by_ms > step->answer_by_ms)
@@ -151,6 +192,7 @@ on_accepted (struct route *route, uint64_t now_ms, struct route_step *step)
   step->abandon = route->live;
   step->adopt = true;
   route->live = true;
+  route->caution = 0;
   route->node = route->ask_node;
   route->ask = ROUTE_ASK_NONE;
   forget (route, now_ms);
@@ -201,19 +243,54 @@ on_event (struct route *route, const struct route_event *event,
   }
 }
 
+/* The live session is answered in time (again): probes that went before
+ * were not needed.
+ */
+static void
+calm_down (struct route *route, uint64_t now_ms)
+{
+  if (route->failed_rounds > 0 || route->in_round) {
+    if (route->caution < ROUTE_CAUTION_MAX)
+      route->caution++;
+    route->alarm_ms = now_ms;
+  }
+  else if (now_ms - route->alarm_ms >= ROUTE_CALM_MS)
+    route->caution = 0;
+  forget (route, now_ms);
+}
+
+/* The next node of the round; false when there is none left. */
+static bool
+ask_next (struct route *route, const struct route_event *event,
+          struct route_step *step)
+{
+  while (route->round_next < route->round_count) {
+    uint32_t node = route->round[route->round_next++];
+
+    if (route->live && node == route->node) {
+      if (!is_ping_due (route, event->now_ms, event->sent_ms))
+        continue;
+      route->pinged = true;
+      route->ping_ms = event->now_ms;
+    }
+    ask (route, node, event->now_ms, step);
+    return true;
+  }
+  return false;
+}
+
 /* Nothing is asked: ask the next node when its time has come. */
 static void
 go_on (struct route *route, const struct route_event *event,
        struct route_step *step)
 {
   uint64_t now_ms = event->now_ms;
-  uint32_t node;
 
   if (route->live && !is_stalled (route, now_ms, event->sent_ms)) {
-    forget (route, now_ms);
+    calm_down (route, now_ms);
     return;
   }
-  if (route->live && event->fresh) {
+  if (route->live && event->fresh && route->config.nodes > 1) {
     if (route->patience < ROUTE_PATIENCE_MAX)
       route->patience++;
     on_lost (route, ROUTE_LOST_TIMEOUT, now_ms, step);
@@ -223,17 +300,8 @@ go_on (struct route *route, const struct route_event *event,
       return;
     begin_round (route);
   }
-  if (route->round_next < route->round_count) {
-    node = route->round[route->round_next++];
-    /* The ping at the end of a probe serves only to tell a node that
-     * refused whether the serving one can be reached.
-     */
-    if (!route->live || node != route->node ||
-        another_was (route, node, ROUTE_WAS_REFUSED)) {
-      ask (route, node, now_ms, step);
-      return;
-    }
-  }
+  if (ask_next (route, event, step))
+    return;
   route->in_round = false;
   route->failed_rounds++;
   route->round_at_ms = now_ms + pause_ms (route);
@@ -276,9 +344,9 @@ route_deadline (const struct route *route, uint64_t sent_ms)
     return route->ask_until_ms;
   if (!route->live)
     return route->round_at_ms;
-  if (sent_ms == ROUTE_NEVER || route->config.nodes == 1)
+  if (sent_ms == ROUTE_NEVER)
     return ROUTE_NEVER;
-  due_ms = sent_ms + limit_ms (route);
+  due_ms = sent_ms + stall_ms (route);
   return due_ms > route->round_at_ms ? due_ms : route->round_at_ms;
 }
 

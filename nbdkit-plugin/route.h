@@ -19,6 +19,12 @@
  *
  * Probing leaves the live session alone until another node accepts, so
  * that a slow disk costs a refused open now and then and nothing else.
+ * Therefore it begins early, at a quarter of the time limit: the backup
+ * may have lost the primary already and wait to be asked.  Each probe that
+ * was not needed, because the answer came, doubles that, up to the limit.
+ * Before the limit the serving node is pinged, so that at the limit
+ * the others can be told if it cannot be reached.
+ *
  * A session that has not answered yet is not probed but lost: what it
  * answered after the probe was sent would be under a generation that the
  * probe does not show, and the other node could take over without it.
@@ -34,11 +40,15 @@
 
 enum {
   ROUTE_NODES_MAX = 16,
-  ROUTE_OPEN_MS = 3000,      /* a node may take so long to open */
-  ROUTE_PING_MS = 500,       /* a node greets within this time */
-  ROUTE_PAUSE_MIN_MS = 10,   /* pause after the first failed round */
-  ROUTE_PAUSE_MAX_MS = 1000, /* longest pause, before jitter */
-  ROUTE_PATIENCE_MAX = 6,    /* doublings of the time limit for a first
+  ROUTE_OPEN_MS = 3000,       /* a node may take so long to open */
+  ROUTE_PAUSE_MIN_MS = 10,    /* pause after the first failed round */
+  ROUTE_PAUSE_MAX_MS = 1000,  /* longest pause, before jitter */
+  ROUTE_PROBE_PAUSE_MS = 100, /* between probes, before jitter, for */
+  ROUTE_PROBES_QUICK = 16,    /* so many of them; then it doubles */
+  ROUTE_CAUTION_MAX = 2,      /* doublings of the time to a probe, one for
+                                 each that was not needed */
+  ROUTE_CALM_MS = 60000,      /* without one: caution is forgotten */
+  ROUTE_PATIENCE_MAX = 6,     /* doublings of the time limit for a first
                                 answer, one per session lost */
 };
 
@@ -46,7 +56,7 @@ enum {
 
 struct route_config {
   uint32_t nodes;      /* 1 .. ROUTE_NODES_MAX */
-  uint64_t timeout_ms; /* an answer out for so long: probe; also
+  uint64_t timeout_ms; /* an answer out for so long: trouble; also
                                    the longest wait for a greeting */
   uint64_t seed;
 };
@@ -116,6 +126,10 @@ struct route {
   enum route_result last[ROUTE_NODES_MAX];
   bool fresh;        /* as in the last event */
   uint32_t patience; /* sessions lost without an answer */
+  uint32_t caution;  /* probes that were not needed */
+  uint64_t alarm_ms; /* the last of them */
+  bool pinged;       /* in this stall, at: */
+  uint64_t ping_ms;
   uint64_t random;
 };
 

@@ -86,7 +86,7 @@ START_TEST (start_and_serve)
     { ROUTE_REFUSED, 2, IDLE, OPEN, 1, 0 },
     { ROUTE_ACCEPTED, 3, IDLE, NONE, 0, ADOPT },
     { ROUTE_TICK, 5000, IDLE, NONE, 0, 0 },
-    { ROUTE_TICK, 5000, 4500, NONE, 0, 0 },
+    { ROUTE_TICK, 5000, 4800, NONE, 0, 0 },
   };
 
   tell (rows, COUNT (rows), 2);
@@ -162,10 +162,14 @@ START_TEST (stalled_and_moved)
   static const struct row rows[] = {
     { ROUTE_START, 0, IDLE, OPEN, 0, 0 },
     { ROUTE_ACCEPTED, 0, IDLE, NONE, 0, ADOPT },
-    { ROUTE_TICK, 999, 0, NONE, 0, 0 },
-    { ROUTE_TICK, 1000, 0, OPEN, 1, 0 },
-    { ROUTE_ACCEPTED, 1010, 0, NONE, 0, ABANDON | ADOPT },
-    { ROUTE_TICK, 1011, 1010, NONE, 0, 0 },
+    { ROUTE_TICK, 249, 0, NONE, 0, 0 },
+    { ROUTE_TICK, 250, 0, OPEN, 1, 0 },
+    { ROUTE_REFUSED, 251, 0, NONE, 0, 0 },
+    { ROUTE_TICK, 300, 0, NONE, 0, 0 },
+    /* It has lost the primary in the meantime. */
+    { ROUTE_TICK, 351, 0, OPEN, 1, 0 },
+    { ROUTE_ACCEPTED, 360, 0, NONE, 0, ABANDON | ADOPT },
+    { ROUTE_TICK, 361, 360, NONE, 0, 0 },
   };
 
   tell (rows, COUNT (rows), 2);
@@ -180,15 +184,21 @@ START_TEST (slow_disk)
   static const struct row rows[] = {
     { ROUTE_START, 0, IDLE, OPEN, 0, 0 },
     { ROUTE_ACCEPTED, 0, IDLE, NONE, 0, ADOPT },
-    { ROUTE_TICK, 1000, 0, OPEN, 1, 0 },
-    { ROUTE_REFUSED, 1001, 0, PING, 0, 0 },
-    { ROUTE_REACHED, 1002, 0, NONE, 0, 0 },
-    { ROUTE_TICK, 1012, 0, OPEN, 1, 0 },
-    { ROUTE_REFUSED, 1013, 0, PING, 0, 0 },
-    { ROUTE_REACHED, 1014, 0, NONE, 0, 0 },
+    { ROUTE_TICK, 250, 0, OPEN, 1, 0 },
+    { ROUTE_REFUSED, 251, 0, NONE, 0, 0 },
+    { ROUTE_TICK, 749, 0, OPEN, 1, 0 },
+    { ROUTE_REFUSED, 749, 0, NONE, 0, 0 },
+    { ROUTE_TICK, 850, 0, PING, 0, 0 },
+    { ROUTE_REACHED, 851, 0, OPEN, 1, 0 },
+    { ROUTE_REFUSED, 852, 0, NONE, 0, 0 },
+    /* The next ping only after the time limit. */
+    { ROUTE_TICK, 1849, 0, OPEN, 1, 0 },
+    { ROUTE_REFUSED, 1849, 0, NONE, 0, 0 },
+    { ROUTE_TICK, 1950, 0, PING, 0, 0 },
+    { ROUTE_REACHED, 1951, 0, OPEN, 1, 0 },
+    { ROUTE_REFUSED, 1952, 0, NONE, 0, 0 },
     /* The answer came: the round is off. */
-    { ROUTE_TICK, 1100, IDLE, NONE, 0, 0 },
-    { ROUTE_TICK, 3000, 2500, NONE, 0, 0 },
+    { ROUTE_TICK, 2100, IDLE, NONE, 0, 0 },
   };
 
   tell (rows, COUNT (rows), 2);
@@ -203,11 +213,11 @@ START_TEST (dead_path)
   static const struct row rows[] = {
     { ROUTE_START, 0, IDLE, OPEN, 0, 0 },
     { ROUTE_ACCEPTED, 0, IDLE, NONE, 0, ADOPT },
-    { ROUTE_TICK, 1000, 0, OPEN, 1, 0 },
-    { ROUTE_REFUSED, 1001, 0, PING, 0, 0 },
-    { ROUTE_TICK, 1501, 0, NONE, 0, 0 },
-    { ROUTE_TICK, 1511, 0, OPEN, 1, SAY },
-    { ROUTE_ACCEPTED, 1520, 0, NONE, 0, ABANDON | ADOPT },
+    { ROUTE_TICK, 250, 0, OPEN, 1, 0 },
+    { ROUTE_REFUSED, 251, 0, NONE, 0, 0 },
+    { ROUTE_TICK, 750, 0, PING, 0, 0 },
+    { ROUTE_TICK, 1000, 0, OPEN, 1, SAY },
+    { ROUTE_ACCEPTED, 1020, 0, NONE, 0, ABANDON | ADOPT },
   };
 
   tell (rows, COUNT (rows), 2);
@@ -222,7 +232,7 @@ START_TEST (stalled_alone)
     { ROUTE_ACCEPTED, 0, IDLE, NONE, 0, ADOPT },
     { ROUTE_TICK, 1000, 0, OPEN, 1, 0 },
     { ROUTE_UNREACHABLE, 1001, 0, NONE, 0, 0 },
-    { ROUTE_TICK, 1012, 0, OPEN, 1, 0 },
+    { ROUTE_TICK, 1102, 0, OPEN, 1, 0 },
   };
 
   tell (rows, COUNT (rows), 2);
@@ -240,8 +250,9 @@ START_TEST (lost_while_probing)
     { ROUTE_REFUSED, 1002, IDLE, OPEN, 0, 0 },
     { ROUTE_ACCEPTED, 1003, IDLE, NONE, 0, ADOPT },
     { ROUTE_TICK, 2100, 1100, OPEN, 1, 0 },
-    { ROUTE_REFUSED, 2101, 1100, PING, 0, 0 },
-    { ROUTE_LOST_SHUTDOWN, 2102, 1100, OPEN, 0, ABANDON },
+    { ROUTE_REFUSED, 2101, 1100, NONE, 0, 0 },
+    { ROUTE_TICK, 2202, 1100, PING, 0, 0 },
+    { ROUTE_LOST_SHUTDOWN, 2203, 1100, OPEN, 0, ABANDON },
   };
 
   tell (rows, COUNT (rows), 2);
@@ -278,6 +289,37 @@ START_TEST (no_first_answer)
 }
 END_TEST
 
+/* Each probe that was not needed doubles the time to the next, up to the
+ * limit; a long calm, or another session, brings it back.
+ */
+START_TEST (caution)
+{
+  static const struct row rows[] = {
+    { ROUTE_START, 0, IDLE, OPEN, 0, 0 },
+    { ROUTE_ACCEPTED, 0, IDLE, NONE, 0, ADOPT },
+    { ROUTE_TICK, 250, 0, OPEN, 1, 0 },
+    { ROUTE_REFUSED, 251, 0, NONE, 0, 0 },
+    { ROUTE_TICK, 260, IDLE, NONE, 0, 0 },
+    { ROUTE_TICK, 1499, 1000, NONE, 0, 0 },
+    { ROUTE_TICK, 1500, 1000, OPEN, 1, 0 },
+    { ROUTE_REFUSED, 1501, IDLE, NONE, 0, 0 },
+    { ROUTE_TICK, 2999, 2000, NONE, 0, 0 },
+    { ROUTE_TICK, 3000, 2000, OPEN, 1, 0 },
+    { ROUTE_REFUSED, 3001, IDLE, NONE, 0, 0 },
+    { ROUTE_TICK, 4999, 4000, NONE, 0, 0 },
+    { ROUTE_TICK, 3001 + ROUTE_CALM_MS, IDLE, NONE, 0, 0 },
+    { ROUTE_TICK, 70250, 70000, OPEN, 1, 0 },
+    { ROUTE_REFUSED, 70251, IDLE, NONE, 0, 0 },
+    { ROUTE_LOST_EOF, 70252, IDLE, OPEN, 0, ABANDON },
+    { ROUTE_ACCEPTED, 70253, IDLE, NONE, 0, ADOPT },
+    { ROUTE_TICK, 71249, 71000, NONE, 0, 0 },
+    { ROUTE_TICK, 71250, 71000, OPEN, 1, 0 },
+  };
+
+  tell (rows, COUNT (rows), 2);
+}
+END_TEST
+
 /* We gave it up: begin with the other one. */
 START_TEST (given_up)
 {
@@ -297,10 +339,16 @@ START_TEST (single_node)
   static const struct row rows[] = {
     { ROUTE_START, 0, IDLE, OPEN, 0, 0 },
     { ROUTE_ACCEPTED, 0, IDLE, NONE, 0, ADOPT },
-    { ROUTE_TICK, 100000, 0, NONE, 0, 0 },
-    { ROUTE_LOST_EOF, 100001, 0, OPEN, 0, ABANDON },
-    { ROUTE_REFUSED, 100002, IDLE, NONE, 0, 0 },
-    { ROUTE_TICK, 100012, IDLE, OPEN, 0, 0 },
+    { ROUTE_TICK, 500, 0, NONE, 0, 0 },
+    /* Pinged, so that the log can say that it is not there. */
+    { ROUTE_TICK, 1000, 0, PING, 0, 0 },
+    { ROUTE_UNREACHABLE, 1001, 0, NONE, 0, 0 },
+    { ROUTE_TICK, 1500, 0, NONE, 0, 0 },
+    { ROUTE_TICK, 2000, 0, PING, 0, 0 },
+    { ROUTE_LOST_EOF, 2001, 0, OPEN, 0, ABANDON },
+    { ROUTE_REFUSED, 2002, IDLE, NONE, 0, 0 },
+    /* We reach no other: it is told so. */
+    { ROUTE_TICK, 2012, IDLE, OPEN, 0, SAY },
   };
 
   tell (rows, COUNT (rows), 1);
@@ -471,6 +519,7 @@ main (void)
   tcase_add_test (tcase, stalled_alone);
   tcase_add_test (tcase, lost_while_probing);
   tcase_add_test (tcase, no_first_answer);
+  tcase_add_test (tcase, caution);
   tcase_add_test (tcase, given_up);
   tcase_add_test (tcase, single_node);
   tcase_add_test (tcase, late_answers);
