@@ -104,6 +104,13 @@ struct node {
   char logged[UPSTREAM_MESSAGE_MAX]; /* not said twice in a row */
 };
 
+enum proxy_level { PROXY_NEWS, PROXY_ERROR };
+
+struct log_line {
+  enum proxy_level level;
+  char text[PROXY_LOG_MAX];
+};
+
 struct proxy {
   struct proxy_config config; /* constant */
   int state_lock;             /* constant; -1 without a state file */
@@ -148,17 +155,18 @@ struct proxy {
   int epoll;        /* control_kick and hang-ups of conns */
   struct node nodes[ROUTE_NODES_MAX];
 
-  char log[PROXY_LOG_LINES][PROXY_LOG_MAX];
+  struct log_line log[PROXY_LOG_LINES];
   uint32_t log_first, log_count;
 };
 
 /* ------------------------------------------------------------- proxy.c */
 
-/* Queue a line for the log; the control thread writes it.  Trouble only:
- * nbdkit logs it as an error.
+/* Queue a line for the log; the control thread writes it.  Nodes that go
+ * and come are news, not errors.
  */
-void proxy_log_locked (struct proxy *proxy, const char *format, ...)
-  __attribute__ ((format (printf, 2, 3)));
+void proxy_log_locked (struct proxy *proxy, enum proxy_level level,
+                       const char *format, ...)
+  __attribute__ ((format (printf, 3, 4)));
 
 /* Tell the route what happened and do what it says. */
 void proxy_event_locked (struct proxy *proxy, enum route_event_type type,

@@ -35,7 +35,7 @@ node_log_locked (struct node *node, const char *verb, const char *message)
   if (strcmp (line, node->logged) == 0)
     return;
   memcpy (node->logged, line, sizeof line);
-  proxy_log_locked (node->proxy, "node %s %s", node->uri, line);
+  proxy_log_locked (node->proxy, PROXY_NEWS, "node %s %s", node->uri, line);
 }
 
 static const char *
@@ -202,7 +202,7 @@ join_session (struct node *node, const struct session *session)
   if (proxy->live && proxy->session.number == session->number) {
     session_joined_locked (proxy);
     if (proxy->conn_count <= count)
-      proxy_log_locked (proxy,
+      proxy_log_locked (proxy, PROXY_NEWS,
                         "session %" PRIu64 ": %" PRIu32 " of %" PRIu32
                         " connections opened",
                         session->number, proxy->conn_count, count + 1);
@@ -232,9 +232,7 @@ report (struct node *node, const struct node_task *task,
 
   pthread_mutex_lock (&proxy->mutex);
   if (is_wanted_locked (proxy, task)) {
-    if (task->ask == ROUTE_ASK_OPEN)
-      node_log_locked (node, refused ? "refused" : "cannot be reached",
-                       message);
+    node_log_locked (node, refused ? "refused" : "cannot be reached", message);
     proxy_event_locked (proxy, refused ? ROUTE_REFUSED : ROUTE_UNREACHABLE,
                         task->attempt);
   }

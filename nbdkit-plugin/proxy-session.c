@@ -178,7 +178,7 @@ session_lost_locked (struct proxy *proxy, uint64_t number,
 {
   if (!proxy->live || proxy->session.number != number)
     return;
-  proxy_log_locked (proxy, "session %llu with %s lost: %s",
+  proxy_log_locked (proxy, PROXY_NEWS, "session %llu with %s lost: %s",
                     (unsigned long long) number,
                     proxy->nodes[proxy->session.node].uri, why);
   proxy_event_locked (proxy, type, 0);

@@ -37,7 +37,8 @@ static const uint64_t kick_event = 0;
 /* ------------------------------------------------------------------ log */
 
 void
-proxy_log_locked (struct proxy *proxy, const char *format, ...)
+proxy_log_locked (struct proxy *proxy, enum proxy_level level,
+                  const char *format, ...)
 {
   va_list arguments;
   uint32_t line;
@@ -47,8 +48,9 @@ proxy_log_locked (struct proxy *proxy, const char *format, ...)
     proxy->log_count--;
   }
   line = (proxy->log_first + proxy->log_count++) % PROXY_LOG_LINES;
+  proxy->log[line].level = level;
   va_start (arguments, format);
-  vsnprintf (proxy->log[line], PROXY_LOG_MAX, format, arguments);
+  vsnprintf (proxy->log[line].text, PROXY_LOG_MAX, format, arguments);
   va_end (arguments);
   proxy->troubled = true;
   proxy_kick (proxy->control_kick);
@@ -58,14 +60,22 @@ proxy_log_locked (struct proxy *proxy, const char *format, ...)
 static void
 write_log_locked (struct proxy *proxy)
 {
-  char line[PROXY_LOG_MAX];
+  struct log_line line;
 
   while (proxy->log_count > 0) {
-    memcpy (line, proxy->log[proxy->log_first], sizeof line);
+    line = proxy->log[proxy->log_first];
     proxy->log_first = (proxy->log_first + 1) % PROXY_LOG_LINES;
     proxy->log_count--;
     pthread_mutex_unlock (&proxy->mutex);
-    nbdkit_error ("%s", line);
+    if (line.level == PROXY_ERROR)
+      nbdkit_error ("%s", line.text);
+    else {
+      /* nbdkit has no level between errors and debugging: standard error,
+       * which -f leaves to the caller.
+       */
+      fprintf (stderr, "duetproxy: %s\n", line.text);
+      nbdkit_debug ("%s", line.text);
+    }
     pthread_mutex_lock (&proxy->mutex);
   }
 }
@@ -191,8 +201,8 @@ proxy_save_locked (struct proxy *proxy, uint64_t noted)
   proxy->saving = false;
   pthread_cond_broadcast (&proxy->saved_wake);
   if (result == -1) {
-    proxy_log_locked (proxy, "cannot write %s: %s", proxy->config.state_path,
-                      strerror (error));
+    proxy_log_locked (proxy, PROXY_ERROR, "cannot write %s: %s",
+                      proxy->config.state_path, strerror (error));
     return false;
   }
   proxy->state.session = state.session;
@@ -263,13 +273,13 @@ proxy_event_locked (struct proxy *proxy, enum route_event_type type,
 
   if (proxy->stopping)
     return;
-  if (type == ROUTE_TICK && proxy->route.ask == ROUTE_ASK_OPEN &&
+  if (type == ROUTE_TICK && proxy->route.ask != ROUTE_ASK_NONE &&
       event.now_ms >= proxy->route.ask_until_ms)
     node_log_locked (&proxy->nodes[proxy->route.ask_node], "cannot be reached",
                      "no answer in time");
   step = route_step (&proxy->route, &event);
   if (step.abandon && step.adopt)
-    proxy_log_locked (proxy,
+    proxy_log_locked (proxy, PROXY_NEWS,
                       "session %" PRIu64 " with %s left: no answer "
                       "for %" PRIu64 " ms",
                       proxy->session.number,
@@ -282,7 +292,7 @@ proxy_event_locked (struct proxy *proxy, enum route_event_type type,
     session_adopt_locked (proxy, proxy->accepted, proxy->accepted_conn);
     proxy->accepted_conn = NULL;
     if (proxy->troubled)
-      proxy_log_locked (proxy, "session %" PRIu64 " with %s",
+      proxy_log_locked (proxy, PROXY_NEWS, "session %" PRIu64 " with %s",
                         proxy->session.number,
                         proxy->nodes[proxy->session.node].uri);
     proxy->troubled = false;
