@@ -30,6 +30,7 @@ enum {
   PROXY_THREADS = 3, /* besides one per node */
   PROXY_LOG_LINES = 64,
   PROXY_LOG_MAX = 512,
+  PROXY_PATH_LIMITS = 3,       /* a path silent for so many limits is dead */
   PROXY_CHECK_MS = 1000,       /* waiting threads look at their client */
   PROXY_SESSIONS_AHEAD = 1000, /* session numbers reserved per save */
 };

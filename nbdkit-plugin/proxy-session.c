@@ -40,6 +40,7 @@ session_new_conn (struct proxy *proxy, struct opening *opening, uint64_t number)
     free (conn);
     return NULL;
   }
+  upstream_watch_path (conn->fd, PROXY_PATH_LIMITS * proxy->config.timeout_ms);
   conn->nbd = opening->nbd;
   opening->nbd = NULL;
   return conn;

@@ -9,10 +9,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -302,6 +305,23 @@ upstream_drop (struct opening *opening)
     nbd_aio_disconnect (opening->nbd, 0);
   nbd_close (opening->nbd);
   opening->nbd = NULL;
+}
+
+void
+upstream_watch_path (int fd, uint64_t limit_ms)
+{
+  unsigned limit = limit_ms < INT_MAX ? (unsigned) limit_ms : INT_MAX;
+  int on = 1, second = 1;
+
+  if (setsockopt (fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof limit) ==
+      -1)
+    return; /* a unix socket */
+  /* An idle connection asks for a sign of life, from the first second on:
+   * the limit above then counts for it too.
+   */
+  setsockopt (fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  setsockopt (fd, IPPROTO_TCP, TCP_KEEPIDLE, &second, sizeof second);
+  setsockopt (fd, IPPROTO_TCP, TCP_KEEPINTVL, &second, sizeof second);
 }
 
 /* ------------------------------------------------------------- requests */

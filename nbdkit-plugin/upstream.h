@@ -89,6 +89,13 @@ bool upstream_facts (struct opening *opening, struct upstream_facts *facts);
 /* Free what the opening still owns, without waiting for the server. */
 void upstream_drop (struct opening *opening);
 
+/* Give a TCP connection up by itself when nothing of what we send is
+ * acknowledged by the other side's kernel for LIMIT_MS, whether we send
+ * requests or not: a path may die without a word.  Without effect on
+ * other sockets.
+ */
+void upstream_watch_path (int fd, uint64_t limit_ms);
+
 /* One run of blocks as the server reported it. */
 struct upstream_extents {
   struct {
