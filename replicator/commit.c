@@ -66,6 +66,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "fileio.h"
+
 struct commit {
   int fd;           /* constant */
   atomic_int error; /* first error, for ever; set by a leader */
@@ -155,26 +157,17 @@ result (struct commit *commit)
   return -1;
 }
 
-/* An interrupted fdatasync has neither failed nor used up an error. */
-static int
-sync_file (int fd)
-{
-  int r;
-
-  do
-    r = fdatasync (fd);
-  while (r == -1 && errno == EINTR);
-  return r;
-}
-
 /* By the leader of ROUND, after it has begun; lock not held. */
 static int
 run_round (struct commit *commit, uint32_t round, bool failed)
 {
   unsigned side = round % 2;
 
-  if (!failed && sync_file (commit->fd) == -1)
+  if (!failed && fileio_sync (commit->fd) == -1) {
     atomic_store_explicit (&commit->error, errno, memory_order_relaxed);
+    /* At once, because who opens the file next may not be told. */
+    fileio_forget (commit->fd, 0, INT64_MAX);
+  }
   int r = result (commit);
 
   int saved = errno;

@@ -114,14 +114,15 @@ fileio_lock (int fd, uint64_t offset, uint64_t length)
   return -1;
 }
 
-void
-fileio_write_back (int fd)
+int
+fileio_sync (int fd)
 {
   int r;
 
   do
     r = fdatasync (fd);
   while (r == -1 && errno == EINTR);
+  return r;
 }
 
 void

@@ -24,15 +24,16 @@ int fileio_write_zeros (int fd, uint64_t length, uint64_t offset);
  */
 int fileio_lock (int fd, uint64_t offset, uint64_t length);
 
-/* The two halves of not believing the page cache: what it holds may never
- * have reached the disk, because after a failed writeback the kernel
- * counts the pages as clean.  First all that is still dirty is written
- * (whether that works is no news of ours: nothing that depended on it was
- * ever called durable); then the pages of a range are forgotten, so that
- * the next read asks the disk.  Pages that are dirty again, or mapped by
+/* fdatasync.  An interrupted one has neither failed nor used up an error,
+ * and is called again.  0, or -1 with errno.
+ */
+int fileio_sync (int fd);
+
+/* After a failed writeback the kernel counts pages as clean that never
+ * reached the disk.  This makes it forget what it holds of the range, so
+ * that the next read asks the disk.  Pages that are dirty, or mapped by
  * some other program, stay.
  */
-void fileio_write_back (int fd);
 void fileio_forget (int fd, uint64_t offset, uint64_t length);
 
 /* Makes the entry of PATH in its folder durable. */

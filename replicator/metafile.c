@@ -72,9 +72,10 @@ read_slots (struct metafile *meta, char *error, size_t error_size)
   struct stat st;
 
   /* A superblock that the last run could not make durable must not be
-   * read back from the page cache as if it were.
+   * read back from the page cache as if it were.  If this sync fails, or
+   * an earlier one did, it is not there.
    */
-  fileio_write_back (meta->fd);
+  fileio_sync (meta->fd);
   if (fstat (meta->fd, &st) == 0)
     fileio_forget (meta->fd, 0, (uint64_t) st.st_size);
   if (fileio_read_up_to (meta->fd, slots, sizeof slots, 0) == -1) {

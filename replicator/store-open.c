@@ -333,19 +333,21 @@ load_volume (struct store *store, const struct store_config *config,
 
 /* After a failed fdatasync the page cache holds what the disk does not,
  * and calls it clean.  If that were read, a comparison with the peer would
- * find the copies equal that are not (I4).  Whether the last run ended so
- * cannot be known for certain (it may not have been able to write that
- * down either), so this is done at each open; but only where the region
- * map says that writes may have been under way (I5): everywhere else the
- * data was durable before the bit was cleared.  So it costs what is cached
- * of those regions, whatever the volume's size.
+ * find copies equal that differ (I4).  The last run has forgotten what it
+ * could when it saw the failure (commit.c), and noted it if it could; one
+ * that came after, or that nobody saw, is told to the first fdatasync of
+ * the next who opens the file: to ours.  Either way only those regions are
+ * in doubt whose bit is set (I5): everywhere else the data was durable
+ * before the bit was cleared.  So this costs what is cached of them,
+ * whatever the volume's size, and nothing after an ordinary end or crash.
  */
 static void
-forget_doubtful (const struct store *store, uint32_t region_size)
+forget_doubtful (const struct store *store, const struct gen_record *record)
 {
   uint64_t regions = store->map_bytes * 8, i = 0, first, end;
 
-  fileio_write_back (store->fd);
+  if (fileio_sync (store->fd) == 0 && record->data != DATA_FAILED)
+    return;
   while (i < regions) {
     if (store->map[i / 8] >> (i % 8) == 0) {
       i += 8 - i % 8;
@@ -353,10 +355,10 @@ forget_doubtful (const struct store *store, uint32_t region_size)
     }
     while (!(store->map[i / 8] >> (i % 8) & 1))
       i++;
-    first = i * region_size;
+    first = i * record->region_size;
     while (i < regions && store->map[i / 8] >> (i % 8) & 1)
       i++;
-    end = i * region_size;
+    end = i * record->region_size;
     if (first >= store->size)
       return;
     fileio_forget (store->fd, first,
@@ -397,7 +399,7 @@ open_volume (struct store *store, const struct store_config *config,
       metafile_load_map (store->meta, &store->map, &store->map_bytes,
                          &store->bad_pages) == -1)
     return refuse (message, errno, "%s: %m", store->path);
-  forget_doubtful (store, record->region_size);
+  forget_doubtful (store, record);
   return 0;
 }
 

@@ -4,12 +4,18 @@
  * held up, can fail, and knows what it made durable.
  *
  * commit.c is included, not linked: the tests wait until callers have got
- * into a round by looking at its fields.
+ * into a round by looking at its fields.  fileio.c too, for its calls.
  */
-#define fdatasync fake_fdatasync
+#include <fcntl.h>
+
+#define fdatasync     fake_fdatasync
+#define posix_fadvise fake_fadvise
 int fake_fdatasync (int fd);
+int fake_fadvise (int fd, off_t offset, off_t length, int advice);
 #include "../replicator/commit.c"
+#include "../replicator/fileio.c"
 #undef fdatasync
+#undef posix_fadvise
 
 #include <check.h>
 #include <time.h>
@@ -30,6 +36,19 @@ static atomic_int fail_errno;
 static atomic_bool inside; /* there is only ever one at a time */
 static atomic_int written[CALLERS];
 static atomic_int durable[CALLERS];
+
+static atomic_int forgotten; /* how often all was dropped from the cache */
+
+int
+fake_fadvise (int fd, off_t offset, off_t length, int advice)
+{
+  ck_assert_int_eq (fd, FD);
+  ck_assert_int_eq (offset, 0);
+  ck_assert (length == INT64_MAX);
+  ck_assert_int_eq (advice, POSIX_FADV_DONTNEED);
+  atomic_fetch_add (&forgotten, 1);
+  return 0;
+}
 
 int
 fake_fdatasync (int fd)
@@ -192,6 +211,7 @@ START_TEST (a_failure_is_for_ever)
   ck_assert_int_eq (commit_sync (commit), -1);
   ck_assert_int_eq (errno, ENOSPC);
   ck_assert_int_eq (atomic_load (&calls), 1);
+  ck_assert_int_eq (atomic_load (&forgotten), 1);
   assert_counts (1, 6);
 }
 END_TEST
@@ -202,6 +222,7 @@ START_TEST (an_interruption_is_no_failure)
   atomic_store (&fail_errno, EINTR);
   ck_assert_int_eq (commit_sync (commit), 0);
   ck_assert_int_eq (atomic_load (&calls), 2);
+  ck_assert_int_eq (atomic_load (&forgotten), 0);
   assert_counts (1, 1);
 }
 END_TEST

@@ -370,8 +370,8 @@ cached_pages (const char *path, uint64_t offset, uint64_t length)
   return count;
 }
 
-/* What the cache says of a region where writes may have been under way is
- * not believed at the next open; what it says of others is.
+/* When the last run's disk has failed, the cache is not believed of those
+ * regions where writes may have been under way.
  */
 START_TEST (doubtful_cache_is_forgotten)
 {
@@ -385,6 +385,10 @@ START_TEST (doubtful_cache_is_forgotten)
     return;
   fill (0, 6 * region - 5000, 1);
   ck_assert_int_eq (store_save_pages (store, 0, 1, page), 0);
+  reopen ();
+  ck_assert_uint_eq (cached_pages (file, region, region), pages);
+  record.data = DATA_FAILED;
+  ck_assert_int_eq (store_save_record (store, &record), 0);
   reopen ();
   ck_assert_uint_eq (cached_pages (file, 0, region), pages);
   ck_assert_uint_eq (cached_pages (file, region, region), 0);

@@ -4,8 +4,8 @@
  *
  * Preloaded into nbdkit.  While the file $EIO_FILE.eio exists, calls on
  * the file $EIO_FILE whose names it contains ("pread", "pwrite",
- * "fallocate", "fdatasync") fail with EIO and do nothing.  All others are
- * libc's.
+ * "fallocate", "fdatasync") fail with EIO and do nothing; but fdatasync
+ * leaves the pages clean, as the kernel does.  All others are libc's.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -99,11 +99,12 @@ fdatasync (int fd)
   int (*real) (int);
   int saved = errno;
 
+  FIND (real, "fdatasync");
   if (is_broken (fd, "fdatasync")) {
+    real (fd);
     errno = EIO;
     return -1;
   }
   errno = saved;
-  FIND (real, "fdatasync");
   return real (fd);
 }

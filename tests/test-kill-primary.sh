@@ -5,18 +5,4 @@
 . "$(dirname "$0")/functions.sh"
 . tests/writer-functions.sh
 
-start_pair
-start_writer
-for ((round = 1; round <= 20; round++)); do
-  wait_insync
-  wait_written $((20 + RANDOM % 200))
-  wait_primary
-  moment 100
-  kill_node "$first"
-  wait_written 50
-  moment 100
-  start_node "$first"
-done
-wait_insync
-stop_writer
-verify_both
+kill_rounds first 20

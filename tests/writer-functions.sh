@@ -104,6 +104,30 @@ moment ()
   sleep "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
 }
 
+# kill_rounds VARIABLE N: the node that VARIABLE (first: the primary; second:
+# the backup) names is killed N times under load, the client sees no error,
+# and in the end both copies are the same and hold all that was answered.
+kill_rounds ()
+{
+  local -n victim=$1
+  local round
+  start_pair
+  start_writer
+  for ((round = 1; round <= $2; round++)); do
+    wait_insync
+    wait_written $((20 + RANDOM % 200))
+    wait_primary
+    moment 100
+    kill_node "$victim"
+    wait_written 50
+    moment 100
+    start_node "$victim"
+  done
+  wait_insync
+  stop_writer
+  verify_both
+}
+
 # make_stale PARAMETER...: a pair that begins with these parameters and of
 # which b is dead and lacks most of 48 MiB; a serves a light load.
 make_stale ()
