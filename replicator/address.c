@@ -2,6 +2,7 @@
 /*
  * address.c: HOST:PORT and [V6]:PORT.  No sockets are opened here.
  */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -68,6 +69,15 @@ split (const char *text, struct address *address)
   return NULL;
 }
 
+static bool
+is_number (const char *host)
+{
+  uint8_t bytes[sizeof (struct in6_addr)];
+
+  return inet_pton (AF_INET, host, bytes) == 1 ||
+    inet_pton (AF_INET6, host, bytes) == 1;
+}
+
 int
 link_check_address (const char *text, char *error, size_t error_size)
 {
@@ -104,6 +114,73 @@ address_resolve (const char *text, int listen, char *error, size_t error_size)
     snprintf (error, error_size, "%s: %s", text, gai_strerror (failed));
     return NULL;
   }
+  return found;
+}
+
+/* By getaddrinfo_a, whose thread is the C library's: one of ours could not
+ * be ended while it waits for a name server.
+ */
+struct address_lookup {
+  struct address address;
+  struct addrinfo hints;
+  struct gaicb request;
+  bool asked;
+};
+
+struct address_lookup *
+address_lookup_new (const char *text)
+{
+  struct address_lookup *lookup = calloc (1, sizeof *lookup);
+
+  if (lookup == NULL)
+    return NULL;
+  split (text, &lookup->address);
+  lookup->hints = (struct addrinfo){ .ai_family = AF_UNSPEC,
+                                     .ai_socktype = SOCK_STREAM,
+                                     .ai_flags = AI_NUMERICSERV };
+  lookup->request = (struct gaicb){ .ar_name = lookup->address.host,
+                                    .ar_service = lookup->address.port,
+                                    .ar_request = &lookup->hints };
+  return lookup;
+}
+
+void
+address_lookup_free (struct address_lookup *lookup)
+{
+  if (lookup == NULL)
+    return;
+  if (lookup->asked && gai_cancel (&lookup->request) == EAI_NOTCANCELED)
+    return; /* still in use: given up with the process */
+  if (lookup->request.ar_result != NULL)
+    freeaddrinfo (lookup->request.ar_result);
+  free (lookup);
+}
+
+void
+address_lookup_begin (struct address_lookup *lookup)
+{
+  struct gaicb *list[] = { &lookup->request };
+
+  if (lookup->asked || is_number (lookup->address.host))
+    return;
+  lookup->asked = getaddrinfo_a (GAI_NOWAIT, list, 1, NULL) == 0;
+}
+
+struct addrinfo *
+address_lookup_take (struct address_lookup *lookup)
+{
+  struct addrinfo *found = NULL;
+  int error;
+
+  if (!lookup->asked)
+    return NULL;
+  error = gai_error (&lookup->request);
+  if (error == EAI_INPROGRESS)
+    return NULL;
+  lookup->asked = false;
+  if (error == 0)
+    found = lookup->request.ar_result;
+  lookup->request.ar_result = NULL;
   return found;
 }
 

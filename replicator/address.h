@@ -22,6 +22,23 @@ enum {
 struct addrinfo *address_resolve (const char *text, int listen, char *error,
                                   size_t error_size);
 
+/* A host name that is looked up again now and then, in the background, so
+ * that a node that has moved is found.  TEXT as above; NULL: no memory.
+ */
+struct address_lookup;
+struct address_lookup *address_lookup_new (const char *text);
+void address_lookup_free (struct address_lookup *lookup);
+
+/* Begin to ask, unless the answer is still awaited or the host is given
+ * as a number.  Never blocks.
+ */
+void address_lookup_begin (struct address_lookup *lookup);
+
+/* The addresses that were found since the last call, to be freed by
+ * freeaddrinfo; NULL: none yet, or none at all.  Never blocks.
+ */
+struct addrinfo *address_lookup_take (struct address_lookup *lookup);
+
 /* Numeric HOST:PORT of what is in SOCKADDR. */
 void address_format (const struct sockaddr *sockaddr, socklen_t length,
                      char text[ADDRESS_TEXT]);

@@ -58,9 +58,10 @@
 enum {
   LISTENERS_MAX = 8,
   BACKLOG = 64,
-  INCOMING_MAX = 8,      /* not greeted yet; the oldest goes */
-  ACCEPTS_MAX = 16,      /* in one round per listener */
-  ACCEPT_PAUSE_MS = 100, /* when descriptors or memory are short */
+  INCOMING_MAX = 8,       /* not greeted yet; the oldest goes */
+  ACCEPTS_MAX = 16,       /* in one round per listener */
+  ACCEPT_PAUSE_MS = 100,  /* when descriptors or memory are short */
+  LOOKUP_PAUSE_MS = 2000, /* between questions for the peer's name */
 };
 
 #define NS_PER_MS UINT64_C (1000000)
@@ -79,7 +80,6 @@ struct connector {
   uint32_t greeting_ms;
   struct connector_callbacks callbacks;
   void *opaque;
-  struct addrinfo *peer; /* NULL: no peer= */
   int listeners[LISTENERS_MAX];
   nfds_t listeners_count;
   int wake; /* eventfd */
@@ -93,7 +93,10 @@ struct connector {
 
   /* the thread's own */
   struct hail incoming[INCOMING_MAX];
-  uint64_t accept_ns; /* no accept before */
+  uint64_t accept_ns;    /* no accept before */
+  struct addrinfo *peer; /* NULL: no peer= */
+  struct address_lookup *lookup;
+  uint64_t lookup_ns; /* no question before */
   enum dial_state state;
   struct hail outgoing;           /* deadline: of this address */
   const struct addrinfo *address; /* being tried */
@@ -280,6 +283,24 @@ on_outgoing (struct connector *connector)
   }
 }
 
+/* Before a new attempt: the peer's name may stand for other addresses now.
+ */
+static void
+refresh_peer (struct connector *connector)
+{
+  struct addrinfo *found = address_lookup_take (connector->lookup);
+  uint64_t now = now_ns ();
+
+  if (found != NULL) {
+    freeaddrinfo (connector->peer);
+    connector->peer = found;
+  }
+  if (now >= connector->lookup_ns) {
+    address_lookup_begin (connector->lookup);
+    connector->lookup_ns = now + LOOKUP_PAUSE_MS * NS_PER_MS;
+  }
+}
+
 /* connector_dial was called.  An attempt that still connects begins anew,
  * so that the answer is as fresh as the question; one that has come
  * further is joined and must be done by the earlier of both deadlines.
@@ -300,6 +321,8 @@ on_wanted (struct connector *connector, uint64_t deadline_ns)
   case DIAL_CONNECTING:
     hail_close (&connector->outgoing);
     connector->deadline_ns = deadline_ns;
+    if (connector->peer != NULL)
+      refresh_peer (connector);
     connector->address = connector->peer;
     dial_some (connector);
     break;
@@ -637,6 +660,11 @@ connector_new (const struct link_config *config,
     connector->peer = address_resolve (config->peer, 0, error, error_size);
     if (connector->peer == NULL)
       goto failed;
+    connector->lookup = address_lookup_new (config->peer);
+    if (connector->lookup == NULL) {
+      snprintf (error, error_size, "out of memory");
+      goto failed;
+    }
   }
   return connector;
 
@@ -658,6 +686,7 @@ connector_free (struct connector *connector)
     close (connector->listeners[i]);
   if (connector->peer != NULL)
     freeaddrinfo (connector->peer);
+  address_lookup_free (connector->lookup);
   if (connector->wake != -1)
     close (connector->wake);
   pthread_mutex_destroy (&connector->mutex);
