@@ -72,7 +72,9 @@ stall_ms (const struct route *route)
 static uint64_t
 ping_limit_ms (const struct route *route)
 {
-  return at_least_1 (route->config.timeout_ms / 4);
+  uint64_t limit_ms = route->config.timeout_ms / 4;
+
+  return limit_ms > ROUTE_PING_MIN_MS ? limit_ms : ROUTE_PING_MIN_MS;
 }
 
 /* Some node other than NODE had this result when last asked. */

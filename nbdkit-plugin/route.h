@@ -41,6 +41,7 @@
 enum {
   ROUTE_NODES_MAX = 16,
   ROUTE_OPEN_MS = 3000,       /* a node may take so long to open */
+  ROUTE_PING_MIN_MS = 250,    /* a busy node greets within this time */
   ROUTE_PAUSE_MIN_MS = 10,    /* pause after the first failed round */
   ROUTE_PAUSE_MAX_MS = 1000,  /* longest pause, before jitter */
   ROUTE_PROBE_PAUSE_MS = 100, /* between probes, before jitter, for */
