@@ -488,6 +488,7 @@ on_switch_grant (struct core *core)
   }
   core->change_link = core->link;
   core->peer_joined = false;
+  link_deadline_in (core);
   core->switching = SWITCH_NONE;
   core_begin_change (core, GEN_SWITCH, core->switch_client,
                      core->switch_session);
