@@ -311,6 +311,7 @@ enum core_state core_state_of (const struct core *core, const char **reason);
 struct core_action *link_send (struct core *core, enum wire_type type);
 void link_lose (struct core *core, const char *reason);
 void link_drop_now (struct core *core, const char *reason);
+void link_deadline_in (struct core *core);
 void link_bye (struct core *core, uint64_t why, const char *reason);
 void on_link_up (struct core *core, const struct core_event *event);
 void on_link_down (struct core *core, const struct core_event *event);

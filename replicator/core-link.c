@@ -32,7 +32,8 @@ link_send (struct core *core, enum wire_type type)
   return action;
 }
 
-static void
+/* What the peer is waited for from now on has dead_ms of its own. */
+void
 link_deadline_in (struct core *core)
 {
   core->hello_deadline_ms = core->now_ms + core->config.dead_ms;

@@ -295,6 +295,8 @@ core_fail (struct core *core, int error, const char *reason)
   }
   else
     link_bye (core, WIRE_BYE_STORE, reason);
+  if (core->notice_pending)
+    link_deadline_in (core);
 }
 
 /* ------------------------------------------------------- user's states */
