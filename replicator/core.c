@@ -186,7 +186,8 @@ core_drained (const struct core *core)
 {
   unsigned i;
 
-  if (core->local_out > 0 || !core_settled (core) || core->change != GEN_NONE)
+  if (core->local_out > 0 || core->map_flight || !core_settled (core) ||
+      core->change != GEN_NONE)
     return false;
   for (i = 0; i < CORE_CHUNKS_MAX; i++)
     if (core->chunks[i].state == CHUNK_READING || core->chunks[i].buffer_busy)
