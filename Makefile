@@ -84,10 +84,14 @@ DUETPROXY := \
 DUETCTL := replicator/duetctl.c
 
 # Tests are found by name: check-NAME.c is a unit test program, sim*.c
-# together are the simulator, tool-NAME.c is a program that end-to-end
-# tests call, test-NAME.sh is an end-to-end test.
+# together are the simulator, story*.c on the same parts tell the stories,
+# tool-NAME.c is a program that end-to-end tests call, test-NAME.sh is an
+# end-to-end test.
 UNIT_SRC := $(sort $(wildcard tests/check-*.c))
 SIM_SRC := $(sort $(wildcard tests/sim*.c))
+STORY_SRC := $(sort $(wildcard tests/story*.c))
+# The world without the simulator's own front.
+WORLD_SRC := $(filter-out tests/sim.c tests/sim-runner.c,$(SIM_SRC))
 TOOL_SRC := $(sort $(wildcard tests/tool-*.c))
 MAN_SRC := $(sort $(wildcard docs/*.pod))
 
@@ -98,7 +102,8 @@ PRELOAD_SRC := $(sort $(wildcard tests/preload-*.c))
 
 LIBRARY := $(PURE) $(SHELLS) $(PROXY)
 SOURCES := $(LIBRARY) $(DUET) $(DUETPROXY) $(DUETCTL) \
-  $(UNIT_SRC) $(SIM_SRC) $(TOOL_SRC) $(PRELOAD_SRC) $(SAN_FIRST_SRC)
+  $(UNIT_SRC) $(SIM_SRC) $(STORY_SRC) $(TOOL_SRC) $(PRELOAD_SRC) \
+  $(SAN_FIRST_SRC)
 
 # --------------------------------------------------------------- flags
 
@@ -159,6 +164,7 @@ checkobj = $(patsubst %.c,$(BUILD)/obj-check/%.o,$(1))
 PLUGINS := $(BUILD)/nbdkit-duet-plugin.so $(BUILD)/nbdkit-duetproxy-plugin.so
 UNIT := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/%)
 SIM := $(if $(SIM_SRC),$(BUILD)/sim)
+STORY := $(BUILD)/story
 TOOLS := $(TOOL_SRC:tests/%.c=$(BUILD)/tests/%)
 PRELOAD := $(PRELOAD_SRC:tests/%.c=$(BUILD)/tests/%.so)
 SAN_FIRST := $(if $(SAN),$(BUILD)/sanitizer-first.so)
@@ -169,7 +175,7 @@ E2E := $(sort $(wildcard tests/test-*.sh))
 all: $(PLUGINS) $(BUILD)/duetctl $(BUILD)/nbdkit $(MAN)
 
 .PHONY: tests
-tests: $(UNIT) $(SIM) $(TOOLS) $(PRELOAD) $(SAN_FIRST)
+tests: $(UNIT) $(SIM) $(STORY) $(TOOLS) $(PRELOAD) $(SAN_FIRST)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -215,6 +221,11 @@ $(UNIT): $(BUILD)/tests/%: $(BUILD)/obj-check/tests/%.o \
 	  $(LIBS_NBD) $(LIBS_CORE)
 
 $(BUILD)/sim: $(call checkobj,$(SIM_SRC)) $(BUILD)/libduet-check.a
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CORE)
+
+$(STORY): $(call checkobj,$(STORY_SRC) $(WORLD_SRC)) \
+    $(BUILD)/libduet-check.a
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CORE)
 
@@ -291,7 +302,12 @@ check: deps
 .PHONY: check-built
 check-built: all tests
 	@BUILD=$(BUILD) SAN=$(SAN) CC='$(CC)' \
-	  tests/run.sh $(UNIT) $(SIM) $(E2E)
+	  tests/run.sh $(UNIT) $(STORY) $(SIM) $(E2E)
+
+# Rewrite the traces of the stories; look at the difference before commit.
+.PHONY: stories-update
+stories-update: $(STORY)
+	@$(STORY) --update
 
 .PHONY: demo
 demo: deps
@@ -339,6 +355,7 @@ help:
 	@echo '  SAN=thread        the same under TSan'
 	@echo '  E2E=tests/test-x.sh, E2E= , UNIT=   run only those, or none'
 	@echo '  JOBS=2 KEEP=1     tests at a time; keep their folders'
+	@echo 'make stories-update rewrite the traces in tests/stories, for review'
 	@echo 'V=1                 show the commands'
 	@echo 'make tidy           layout, lengths, imports of the pure objects'
 	@echo 'make install        DESTDIR= prefix= plugindir='

@@ -159,6 +159,8 @@ check_accepted (struct sim *sim, int node, struct gen_id gen)
               (unsigned long long) gen.epoch,
               (unsigned long long) gen.id & 0xffff);
   seen->acked_by = node;
+  if (sim->model->split)
+    return;
   for (i = 0; i < sim->gen_count; i++)
     if (sim->gens[i].acked_by >= 0 && !descends (sim, seen, &sim->gens[i]) &&
         !descends (sim, &sim->gens[i], seen))

@@ -57,6 +57,7 @@ schedule_tick (struct sim *sim, struct node *node, bool at_once)
 void
 node_step (struct sim *sim, struct node *node, struct core_event *event)
 {
+  const struct sim_script *script = sim->options.script;
   const struct core_actions *actions;
   uint32_t i;
 
@@ -67,12 +68,16 @@ node_step (struct sim *sim, struct node *node, struct core_event *event)
   sim_mix (sim, (uint64_t) event->slot << 32 | (uint32_t) event->error);
   sim->steps++;
   shell_trace_event (sim, node, event);
+  if (script != NULL)
+    script->on_event (sim, node, event);
   node->data_before = core_record (node->core)->data;
   node->gen_before = gen_current (core_record (node->core));
   actions = core_step (node->core, event);
   for (i = 0; i < actions->count; i++) {
     sim_mix (sim, actions->list[i].type + actions->list[i].slot * 32u);
     check_action (sim, node, &actions->list[i]);
+    if (script != NULL)
+      script->on_action (sim, node, &actions->list[i]);
     shell_act (sim, node, &actions->list[i]);
     fault_on_action (sim, node->index, actions->list[i].type);
   }

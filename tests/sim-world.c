@@ -98,13 +98,15 @@ sim_random (struct sim *sim)
 uint64_t
 sim_below (struct sim *sim, uint64_t bound)
 {
+  if (sim->options.script != NULL)
+    return bound / 2;
   return bound == 0 ? 0 : sim_random (sim) % bound;
 }
 
 bool
 sim_chance (struct sim *sim, uint32_t one_in)
 {
-  return sim_below (sim, one_in) == 0;
+  return sim->options.script == NULL && sim_below (sim, one_in) == 0;
 }
 
 uint64_t
@@ -112,6 +114,8 @@ sim_delay (struct sim *sim, uint64_t typical_us)
 {
   uint64_t dice = sim_below (sim, 64);
 
+  if (sim->options.script != NULL)
+    return typical_us;
   if (dice == 0)
     return sim_below (sim, typical_us * 40 + 1);
   if (dice < 8)
@@ -200,7 +204,7 @@ sim_at (struct sim *sim, uint64_t time_us, struct sim_event event)
     assert (sim->queue != NULL);
   }
   event.time_us = time_us;
-  event.tie = sim_random (sim);
+  event.tie = sim->options.script != NULL ? sim->ties++ : sim_random (sim);
   sim->queue_count++;
   while (i > 0 && earlier (&event, &sim->queue[(i - 1) / 2])) {
     sim->queue[i] = sim->queue[(i - 1) / 2];
@@ -379,11 +383,29 @@ switch_on (struct sim *sim, const struct sim_event *event)
     node_start (sim, &sim->nodes[event->a]);
 }
 
+static void
+begin_random (struct sim *sim)
+{
+  int n;
+
+  fault_plan (sim);
+  for (n = 0; n < SIM_NODES; n++) {
+    struct sim_event on = { .run = switch_on, .node = -1, .a = (uint32_t) n };
+
+    node_init (sim, n);
+    sim_after (sim, sim_below (sim, 30 * SIM_MS), on);
+  }
+  load_init (sim);
+  fault_begin (sim);
+  sim_after (sim, 0, (struct sim_event){ .run = poll, .node = -1 });
+}
+
 void
 sim_run (const struct sim_options *options)
 {
   static struct sim sim;
   struct sim_event *queue = sim.queue, event;
+  const struct sim_script *script = options->script;
   uint32_t room = sim.queue_room;
   int n;
 
@@ -392,16 +414,10 @@ sim_run (const struct sim_options *options)
   sim.queue_room = room;
   arena_reset (&arena);
   set_up (&sim, options);
-  fault_plan (&sim);
-  for (n = 0; n < SIM_NODES; n++) {
-    struct sim_event on = { .run = switch_on, .node = -1, .a = (uint32_t) n };
-
-    node_init (&sim, n);
-    sim_after (&sim, sim_below (&sim, 30 * SIM_MS), on);
-  }
-  load_init (&sim);
-  fault_begin (&sim);
-  sim_after (&sim, 0, (struct sim_event){ .run = poll, .node = -1 });
+  if (script != NULL)
+    script->begin (&sim);
+  else
+    begin_random (&sim);
   while (sim.phase != PHASE_DONE) {
     event = take_event (&sim);
     sim.now_us = event.time_us;
@@ -410,6 +426,8 @@ sim_run (const struct sim_options *options)
       sim_fail (&sim, "liveness: more than %llu events",
                 (unsigned long long) options->max_events);
     dispatch (&sim, &event);
+    if (script != NULL)
+      script->after (&sim);
   }
   for (n = 0; n < SIM_NODES; n++)
     if (sim.nodes[n].core != NULL)

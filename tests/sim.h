@@ -325,6 +325,7 @@ struct model {
   enum core_takeover takeover;
   bool partition; /* links and pauses, any number at once */
   bool store;     /* store errors */
+  bool split;     /* two nodes may acknowledge apart from each other */
 };
 
 enum fault_kind {
@@ -365,9 +366,23 @@ struct sim_options {
   uint32_t faults;   /* at most */
   uint32_t requests; /* at most; 0: as the seed says */
   uint64_t max_events;
-  bool trace;           /* keep the last lines */
-  bool follow;          /* and print all of them at once */
-  uint32_t check_every; /* core_check at every so many steps */
+  bool trace;                      /* keep the last lines */
+  bool follow;                     /* and print all of them at once */
+  uint32_t check_every;            /* core_check at every so many steps */
+  const struct sim_script *script; /* NULL: random faults and requests */
+};
+
+/* What takes the place of random faults and requests (a story).  With a
+ * script every delay is the typical one, nothing happens by chance, and
+ * events keep their order.
+ */
+struct sim_script {
+  void (*begin) (struct sim *sim);
+  void (*after) (struct sim *sim); /* each event of the world */
+  void (*on_event) (struct sim *sim, struct node *node,
+                    const struct core_event *event);
+  void (*on_action) (struct sim *sim, struct node *node,
+                     const struct core_action *action);
 };
 
 enum phase { PHASE_RUN, PHASE_HEAL, PHASE_QUIET, PHASE_READ, PHASE_DONE };
@@ -386,6 +401,7 @@ struct sim {
 
   struct sim_event *queue;
   uint32_t queue_count, queue_room;
+  uint64_t ties; /* events queued, with a script */
 
   uint32_t sectors, region_sectors, regions;
   uint64_t beat_ms, dead_ms, resync_rate;
