@@ -319,6 +319,8 @@ unlinked_reason (const struct core *core)
 {
   if (core->refusal != NULL)
     return core->refusal;
+  if (core->phase == LINK_DECIDED && core->relation == REL_CREATE)
+    return "the volume is being created";
   if (core->record.data == DATA_BLANK)
     return "new node; needs to meet its peer once";
   if (core->phase == LINK_DECIDED)
@@ -369,6 +371,11 @@ core_state_of (const struct core *core, const char **reason)
     *reason = core->phase == LINK_DECIDED
       ? "being brought up to date by the peer"
       : "waits for the peer to be brought up to date";
+    return STATE_SYNCING;
+  }
+  if (core->phase == LINK_DECIDED && core->relation == REL_TARGET &&
+      core->change == GEN_JOIN) {
+    *reason = "complete; becoming a member";
     return STATE_SYNCING;
   }
   if (core->record.data == DATA_CURRENT && !core->record.both) {
