@@ -360,18 +360,6 @@ struct fault {
   uint64_t length_us; /* until it is repaired */
 };
 
-struct sim_options {
-  uint64_t seed;
-  enum sim_mode mode;
-  uint32_t faults;   /* at most */
-  uint32_t requests; /* at most; 0: as the seed says */
-  uint64_t max_events;
-  bool trace;                      /* keep the last lines */
-  bool follow;                     /* and print all of them at once */
-  uint32_t check_every;            /* core_check at every so many steps */
-  const struct sim_script *script; /* NULL: random faults and requests */
-};
-
 /* What takes the place of random faults and requests (a story).  With a
  * script every delay is the typical one, nothing happens by chance, and
  * events keep their order.
@@ -383,6 +371,18 @@ struct sim_script {
                     const struct core_event *event);
   void (*on_action) (struct sim *sim, struct node *node,
                      const struct core_action *action);
+};
+
+struct sim_options {
+  const struct sim_script *script; /* NULL: random faults and requests */
+  uint64_t seed;
+  enum sim_mode mode;
+  uint32_t faults;   /* at most */
+  uint32_t requests; /* at most; 0: as the seed says */
+  uint64_t max_events;
+  bool trace;           /* keep the last lines */
+  bool follow;          /* and print all of them at once */
+  uint32_t check_every; /* core_check at every so many steps */
 };
 
 enum phase { PHASE_RUN, PHASE_HEAL, PHASE_QUIET, PHASE_READ, PHASE_DONE };
