@@ -453,6 +453,7 @@ do_wait_said (struct sim *sim, const struct step_arguments *arguments)
 static void
 do_wait_seconds (struct sim *sim, const struct step_arguments *arguments)
 {
+  trace_clearing ();
   script_wait_ms (sim, arguments->number[0] * UINT64_C (1000));
 }
 

@@ -4,7 +4,9 @@
  * requests, and the frames between the nodes.  Numbers that come from
  * random bits are never shown: a generation is called by its epoch and
  * the node that made it, and a request by its place in the story.  Nor
- * is the time: only the order counts.
+ * is the time: only the order counts.  For the same reason it is told
+ * that regions are cleared, some time after the last write, only in a
+ * step that waits for it ("wait N s").
  */
 #include <assert.h>
 #include <errno.h>
@@ -48,6 +50,7 @@ static struct {
   uint32_t news;
   uint64_t news_us;
   uint64_t now_us;
+  bool clearing; /* tell of regions that are cleared */
   bool opening;  /* the step in hand is that of an open */
   uint64_t ping; /* that was told of: so is its answer */
   struct told_node nodes[SIM_NODES];
@@ -172,9 +175,16 @@ trace_step (void)
   int c;
 
   trace.count = trace.news = 0;
+  trace.clearing = false;
   trace.news_us = trace.now_us;
   for (c = 0; c < SIM_CLIENTS; c++)
     memset (trace.clients[c].last, 0, sizeof trace.clients[c].last);
+}
+
+void
+trace_clearing (void)
+{
+  trace.clearing = true;
 }
 
 void
@@ -355,7 +365,7 @@ map_durable (const struct sim *sim, struct node *node)
   uint32_t i;
 
   for (i = 0; i < sim->regions; i++)
-    if ((map ^ told->map) >> i & 1)
+    if ((map ^ told->map) >> i & 1 && (trace.clearing || map >> i & 1))
       say ("%c: region %u is %s on disk", letter (node), i,
            map >> i & 1 ? "marked" : "clear");
   told->map = map;
@@ -471,6 +481,11 @@ frame_text (const struct sim *sim, const struct node *node,
       return false;
     trace.ping = frame->arg;
     snprintf (text, size, "ping, for the client that opens");
+    break;
+  case WIRE_CLEAR:
+    if (!trace.clearing)
+      return false;
+    snprintf (text, size, "%s", name);
     break;
   case WIRE_PONG:
     if (frame->arg == 0 || frame->arg != trace.ping)

@@ -82,6 +82,8 @@ void trace_quiet (bool quiet);
 void trace_copy (const char *line);
 /* A step begins: what was said before it is past. */
 void trace_step (void);
+/* It waits until regions are cleared. */
+void trace_clearing (void);
 /* The step is over: a long tail that only repeats is cut. */
 void trace_step_end (void);
 /* When something was last said that this step had not seen yet. */
