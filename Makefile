@@ -309,6 +309,19 @@ check-built: all tests
 stories-update: $(STORY)
 	@$(STORY) --update
 
+# Seeds are shared evenly by the modes.
+SEEDS ?= 20000
+SEED ?= 1
+SIM_FLAGS ?=
+
+.PHONY: sim
+sim: deps
+	@$(MAKE) --no-print-directory sim-built
+
+.PHONY: sim-built
+sim-built: $(BUILD)/sim
+	$(BUILD)/sim --seeds $(SEEDS) --seed $(SEED) $(SIM_FLAGS)
+
 .PHONY: demo
 demo: deps
 	@$(MAKE) --no-print-directory demo-built
@@ -355,6 +368,9 @@ help:
 	@echo '  SAN=thread        the same under TSan'
 	@echo '  E2E=tests/test-x.sh, E2E= , UNIT=   run only those, or none'
 	@echo '  JOBS=2 KEEP=1     tests at a time; keep their folders'
+	@echo 'make sim            the simulator, all modes, on all processors'
+	@echo '  SEEDS=20000 SEED=1  runs in all; the first seed'
+	@echo '  SIM_FLAGS=...     more: build/sim --help'
 	@echo 'V=1                 show the commands'
 	@echo 'make stories-update rewrite the traces in tests/stories'
 	@echo 'make tidy           layout, lengths, imports of the pure objects'

@@ -2,7 +2,7 @@
 /*
  * sim-fault.c: fault models, and the faults of a run.  The plan comes
  * from random numbers of its own, so that a run with fewer faults is the
- * same run up to the first fault left out.  A fault strikes after a time,
+ * same run up to the last fault that is kept.  A fault strikes after a time,
  * or a little after the nth action of some type at its node, which is
  * how the narrow moments are hit.
  */
@@ -172,14 +172,19 @@ plan_mix (struct sim *sim)
 void
 fault_plan (struct sim *sim)
 {
-  uint32_t i;
+  uint32_t i, kept = 0;
 
   plan_mix (sim);
   sim->fault_count = (uint32_t) plan_random (sim, SIM_FAULTS + 1);
   for (i = 0; i < sim->fault_count; i++)
     plan_one (sim, &sim->faults[i]);
+  sim->fault_planned = sim->fault_count;
   if (sim->fault_count > sim->options.faults)
     sim->fault_count = sim->options.faults;
+  for (i = 0; i < sim->fault_count; i++)
+    if (!(sim->options.skip >> i & 1))
+      sim->faults[kept++] = sim->faults[i];
+  sim->fault_count = kept;
 }
 
 /* --- repair ------------------------------------------------------------- */

@@ -150,12 +150,15 @@ load_idle (const struct sim *sim)
 /* --- when --------------------------------------------------------------- */
 
 /* Requests that may have been issued by now: they are spread over the
- * faults, so that each strikes a pair that works.
+ * planned faults, so that each strikes a pair that works, and a run with
+ * fewer faults is the same up to the last that is kept.
  */
 static uint32_t
 quota (const struct sim *sim)
 {
-  return sim->op_limit * (sim->fault_next + 1) / (sim->fault_count + 1);
+  if (sim->fault_next >= sim->fault_count)
+    return sim->op_limit;
+  return sim->op_limit * (sim->fault_next + 1) / (sim->fault_planned + 1);
 }
 
 static bool

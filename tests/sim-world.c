@@ -178,6 +178,8 @@ sim_fail (struct sim *sim, const char *format, ...)
   put_line (sim, format, args);
   va_end (args);
   sim_report->failed = true;
+  sim_report->events += sim->events;
+  sim_report->requests += sim->op_count;
   fflush (stdout);
   _exit (1);
 }
@@ -348,6 +350,8 @@ set_up (struct sim *sim, const struct sim_options *options)
   size_t i;
 
   sim->options = *options;
+  if (options->check_every == SIM_CHECK_BY_SEED)
+    sim->options.check_every = options->seed % 8 == 0 ? 1 : 61;
   sim->model = &sim_models[options->mode];
   sim->arena = &arena;
   sim->random = options->seed * 2 + 1;
@@ -433,7 +437,6 @@ sim_run (const struct sim_options *options)
     if (sim.nodes[n].core != NULL)
       core_free (sim.nodes[n].core);
   sim_report->events += sim.events;
-  sim_report->steps += sim.steps;
   sim_report->requests += sim.op_count;
   sim_report->hash ^= sim.hash;
   sim_report->runs++;

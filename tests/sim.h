@@ -4,7 +4,8 @@
  * core, a simulated shell), one link, and a few clients, driven by one
  * event queue and one seed.
  *
- *   sim.c         seeds, modes, shrinking, output
+ *   sim.c         options and output
+ *   sim-runner.c  many seeds in several processes, shrinking
  *   sim-world.c   clock, event queue, random numbers, trace, one run
  *   sim-fault.c   fault models and the plan of a run
  *   sim-disk.c    what a sector holds in the page cache and on the disk
@@ -377,13 +378,15 @@ struct sim_options {
   const struct sim_script *script; /* NULL: random faults and requests */
   uint64_t seed;
   enum sim_mode mode;
-  uint32_t faults;   /* at most */
+  uint32_t faults;   /* at most: the first of the plan */
+  uint32_t skip;     /* bits of those that are left out */
   uint32_t requests; /* at most; 0: as the seed says */
   uint64_t max_events;
   bool trace;           /* keep the last lines */
   bool follow;          /* and print all of them at once */
-  uint32_t check_every; /* core_check at every so many steps */
+  uint32_t check_every; /* core_check at every so many steps, 0: never */
 };
+#define SIM_CHECK_BY_SEED UINT32_MAX /* at each step of every 8th seed */
 
 enum phase { PHASE_RUN, PHASE_HEAL, PHASE_QUIET, PHASE_READ, PHASE_DONE };
 
@@ -424,9 +427,10 @@ struct sim {
   uint64_t phase_us;
   uint32_t read_next;
   struct fault faults[SIM_FAULTS];
-  uint32_t fault_count, fault_next, fault_limit;
-  uint32_t fault_kinds; /* bits of those that this run may have */
-  bool fault_burst;     /* they come close together */
+  uint32_t fault_count, fault_next;
+  uint32_t fault_planned; /* before some were left out */
+  uint32_t fault_kinds;   /* bits of those that this run may have */
+  bool fault_burst;       /* they come close together */
   bool fault_armed;
   uint64_t idle_until; /* no new requests before */
   uint32_t repairs;    /* scheduled and not done yet */
@@ -442,16 +446,41 @@ struct sim {
   uint32_t gen_count;
 };
 
-/* Shared with the parent process: what happened, even after an abort. */
+/* Shared with the parent process: what happened, even after an abort.
+ * The sums are those of all runs of the child that have ended; in a run
+ * that failed they are its own up to there.
+ */
 struct sim_report {
   uint64_t seed;
   bool failed;
   char rule[512];
   char lines[SIM_TRACE_LINES][SIM_TRACE_WIDTH];
   uint64_t line_count;
-  uint64_t events, steps, requests, runs, hash, virtual_us;
+  uint64_t events, requests, runs, hash, virtual_us;
 };
 extern struct sim_report *sim_report;
+
+/* sim-runner.c */
+enum run_policy {
+  RUN_EXPLAIN, /* stop at the lowest seed that fails, say nothing */
+  RUN_BRIEF,   /* the same, and say one line */
+  RUN_ALL,     /* all seeds, a line for each failure */
+};
+struct run_totals {
+  uint64_t runs, requests, events, hash;
+  uint64_t failed, first_failed;
+  char rule[512]; /* of first_failed */
+};
+void runner_run (const struct sim_options *options, uint64_t seeds,
+                 uint32_t jobs, enum run_policy policy,
+                 struct run_totals *totals);
+/* One run, its trace to stdout. */
+bool runner_follow (const struct sim_options *options);
+/* Make a failed run smaller; RESULT has its trace.  False: it does not
+ * fail again.
+ */
+bool runner_shrink (const struct sim_options *failed, struct sim_options *small,
+                    struct sim_report *result);
 
 /* sim-world.c */
 void sim_run (const struct sim_options *options);
