@@ -322,6 +322,21 @@ sim: deps
 sim-built: $(BUILD)/sim
 	$(BUILD)/sim --seeds $(SEEDS) --seed $(SEED) $(SIM_FLAGS)
 
+# Planted bugs that the simulator must catch; MUTANTS: only these.
+MUTANTS ?=
+mutants_env = BUILD=$(BUILD) OBJECTS='$(call checkobj,$(SIM_SRC))' \
+  SOURCES='$(PURE)' LIBS='$(BUILD)/libduet-check.a $(LIBS_CORE)' \
+  COMPILE='$(CC) $(CPPFLAGS_ALL) -DDUET_CHECK=1 $(CFLAGS_PC) $(CFLAGS_ALL)' \
+  LINK='$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL)'
+
+.PHONY: sim-mutants
+sim-mutants: deps
+	@$(MAKE) --no-print-directory sim-mutants-built
+
+.PHONY: sim-mutants-built
+sim-mutants-built: $(BUILD)/sim
+	@$(mutants_env) tests/sim-mutants.sh $(MUTANTS)
+
 .PHONY: demo
 demo: deps
 	@$(MAKE) --no-print-directory demo-built
@@ -371,6 +386,8 @@ help:
 	@echo 'make sim            the simulator, all modes, on all processors'
 	@echo '  SEEDS=20000 SEED=1  runs in all; the first seed'
 	@echo '  SIM_FLAGS=...     more: build/sim --help'
+	@echo 'make sim-mutants    does the simulator catch planted bugs?'
+	@echo '  MUTANTS=NAME...   only these of tests/mutants.txt; JOBS=2'
 	@echo 'V=1                 show the commands'
 	@echo 'make stories-update rewrite the traces in tests/stories'
 	@echo 'make tidy           layout, lengths, imports of the pure objects'

@@ -35,24 +35,24 @@ region_marked (const struct sim *sim, uint32_t region)
 }
 
 void
-check_sector (struct sim *sim, uint32_t sector)
+check_cell (struct sim *sim, uint32_t cell)
 {
   const struct disk *a = &sim->nodes[0].disk, *b = &sim->nodes[1].disk;
-  uint32_t region = sector / sim->region_sectors;
-  bool differs = tag_value (a->cache[sector]) != tag_value (b->cache[sector]) ||
-    tag_value (a->durable[sector]) != tag_value (b->durable[sector]);
+  uint32_t region = cell / sim->region_cells;
+  bool differs = tag_value (a->cache[cell]) != tag_value (b->cache[cell]) ||
+    tag_value (a->durable[cell]) != tag_value (b->durable[cell]);
 
-  if (differs == sim->differs[sector])
+  if (differs == sim->differs[cell])
     return;
-  sim->differs[sector] = differs;
+  sim->differs[cell] = differs;
   if (!differs) {
     sim->differing[region]--;
     return;
   }
   sim->differing[region]++;
   if (!region_marked (sim, region))
-    sim_fail (sim, "I5: sector %u differs and no durable region bit says so",
-              sector);
+    sim_fail (sim, "I5: cell %u differs and no durable region bit says so",
+              cell);
 }
 
 /* A map page has become durable: no bit may have gone too early. */
@@ -63,12 +63,12 @@ check_map (struct sim *sim)
 
   for (region = 0; region < sim->regions; region++)
     if (sim->differing[region] > 0 && !region_marked (sim, region))
-      sim_fail (sim, "I5: region %u is clear and %u sectors differ", region,
+      sim_fail (sim, "I5: region %u is clear and %u cells differ", region,
                 sim->differing[region]);
 }
 
 void
-check_durable (struct sim *sim, int node, uint32_t sector, uint32_t tag)
+check_durable (struct sim *sim, int node, uint32_t cell, uint32_t tag)
 {
   uint32_t number = (tag & ~TAG_ZERO) - 1, i;
   struct op *op;
@@ -76,9 +76,9 @@ check_durable (struct sim *sim, int node, uint32_t sector, uint32_t tag)
   if ((tag & ~TAG_ZERO) == 0)
     return;
   op = &sim->ops[number];
-  assert (sector >= op->first);
-  assert (sector < op->first + op->count);
-  i = sector - op->first;
+  assert (cell >= op->first);
+  assert (cell < op->first + op->count);
+  i = cell - op->first;
   op->durable[node][i / 64] |= UINT64_C (1) << (i % 64);
 }
 
@@ -88,12 +88,12 @@ check_identical (struct sim *sim)
   const struct disk *a = &sim->nodes[0].disk, *b = &sim->nodes[1].disk;
   uint32_t s;
 
-  for (s = 0; s < sim->sectors; s++) {
+  for (s = 0; s < sim->cells; s++) {
     if (tag_value (a->cache[s]) != tag_value (b->cache[s]))
-      sim_fail (sim, "I4: sector %u is %u on A and %u on B", s,
+      sim_fail (sim, "I4: cell %u is %u on A and %u on B", s,
                 tag_value (a->cache[s]), tag_value (b->cache[s]));
     if (tag_value (a->durable[s]) != tag_value (b->durable[s]))
-      sim_fail (sim, "I4: sector %u is durably %u on A and %u on B", s,
+      sim_fail (sim, "I4: cell %u is durably %u on A and %u on B", s,
                 tag_value (a->durable[s]), tag_value (b->durable[s]));
   }
 }
@@ -205,7 +205,7 @@ check_complete (struct sim *sim, struct node *node,
     for (i = 0; i < op->count; i++)
       if (!(op->durable[n][i / 64] >> (i % 64) & 1))
         sim_fail (sim,
-                  "I1: %c acknowledges op %u, sector %u is not durable"
+                  "I1: %c acknowledges op %u, cell %u is not durable"
                   " on %c",
                   'A' + node->index, slot->op + 1, op->first + i, 'A' + n);
   }

@@ -165,14 +165,15 @@ proxy_begin (struct sim *sim, struct client *client, uint32_t slot)
 {
   const struct op *op = &sim->ops[client->ops[slot]];
   enum unanswered_kind kind = UNANSWERED_WRITE;
+  uint64_t offset = cell_offset (op->first);
   uint32_t taken;
 
   if (op->kind == OP_READ)
     kind = UNANSWERED_READ;
   else if (op->kind == OP_FLUSH)
     kind = UNANSWERED_FLUSH;
-  if (!unanswered_begin (client->table, kind, (uint64_t) op->first * SIM_SECTOR,
-                         (uint64_t) op->count * SIM_SECTOR, &taken))
+  if (!unanswered_begin (client->table, kind, offset,
+                         cell_offset (op->first + op->count) - offset, &taken))
     assert (false);
   if (taken != slot) {
     client->ops[taken] = client->ops[slot];

@@ -2,20 +2,20 @@
 /*
  * sim-history.c: is what the clients saw linearizable?
  *
- * Each sector is a register, so the check goes sector by sector (a
+ * Each cell is a register, so the check goes cell by cell (a
  * history is linearizable if and only if it is so for each object:
- * Herlihy and Wing 1990).  Per sector it is the search of Wing and Gong
+ * Herlihy and Wing 1990).  Per cell it is the search of Wing and Gong
  * with the memory of Lowe ("just in time linearization"): the set of
  * possible worlds, each a value and which of the pending requests have
  * taken effect, is carried from answer to answer.  Few requests are
- * pending on one sector at any time, so the set stays small.
+ * pending on one cell at any time, so the set stays small.
  *
  * A write that was sent more than once may take effect more than once
  * until it is answered (the exception of I3).  One that was never
  * answered, or answered by an error, may take effect at any later time.
  *
- * Atomicity over several sectors: of two writes that were answered and
- * sent once each, no read sees one on top in one sector and the other on
+ * Atomicity over several cells: of two writes that were answered and
+ * sent once each, no read sees one on top in one cell and the other on
  * top in another.
  */
 #include <assert.h>
@@ -31,7 +31,7 @@ struct world {
   uint32_t done; /* bit of the pending list */
 };
 
-/* A request under way at one sector. */
+/* A request under way at one cell. */
 struct pending {
   uint32_t op;
   uint32_t value;
@@ -40,7 +40,7 @@ struct pending {
 
 struct search {
   struct sim *sim;
-  uint32_t sector;
+  uint32_t cell;
   struct world worlds[WORLDS];
   uint32_t count;
   struct pending pending[PENDING];
@@ -100,7 +100,7 @@ close_worlds (struct search *search)
     }
 }
 
-/* --- one sector --------------------------------------------------------- */
+/* --- one cell --------------------------------------------------------- */
 
 static void
 invoke (struct search *search, uint32_t number)
@@ -119,7 +119,7 @@ invoke (struct search *search, uint32_t number)
   p->used = true;
   p->op = number;
   p->write = op->kind != OP_READ;
-  p->value = tag_value (op->values[search->sector - op->first]);
+  p->value = tag_value (op->values[search->cell - op->first]);
   p->again = p->write && (op->sends > 1 || op->answered == 0 || op->error != 0);
   for (w = 0; w < search->count; w++) {
     search->worlds[w].done &= ~(1u << i);
@@ -151,7 +151,7 @@ answer (struct search *search, uint32_t number)
   return kept > 0;
 }
 
-/* --- all sectors -------------------------------------------------------- */
+/* --- all cells -------------------------------------------------------- */
 
 /* An invocation or an answer, in order. */
 struct moment {
@@ -197,11 +197,11 @@ complain (const struct search *search, uint32_t number)
   const struct op *op = &search->sim->ops[number];
 
   sim_fail (search->sim,
-            "I3: not linearizable: sector %u, op %u (%s of"
+            "I3: not linearizable: cell %u, op %u (%s of"
             " client %d) %s %u",
-            search->sector, number + 1, op->kind == OP_READ ? "read" : "write",
+            search->cell, number + 1, op->kind == OP_READ ? "read" : "write",
             op->client, op->kind == OP_READ ? "saw" : "wrote",
-            tag_value (op->values[search->sector - op->first]));
+            tag_value (op->values[search->cell - op->first]));
 }
 
 static void
@@ -225,10 +225,10 @@ check_one (struct search *search, const struct moment *moments,
 }
 
 static void
-check_sectors (struct sim *sim, const struct moment *moments, uint32_t count)
+check_cells (struct sim *sim, const struct moment *moments, uint32_t count)
 {
   static struct search search;
-  uint32_t *start = sim_alloc (sim, (SIM_SECTORS + 2) * sizeof *start);
+  uint32_t *start = sim_alloc (sim, (SIM_CELLS + 2) * sizeof *start);
   uint32_t *list, i, s;
 
   search.sim = sim;
@@ -238,27 +238,27 @@ check_sectors (struct sim *sim, const struct moment *moments, uint32_t count)
     for (s = op->first; s < op->first + op->count; s++)
       start[s + 2]++;
   }
-  for (s = 0; s < SIM_SECTORS; s++)
+  for (s = 0; s < SIM_CELLS; s++)
     start[s + 2] += start[s + 1];
-  list = sim_alloc (sim, (start[SIM_SECTORS + 1] + 1) * sizeof *list);
+  list = sim_alloc (sim, (start[SIM_CELLS + 1] + 1) * sizeof *list);
   for (i = 0; i < count; i++) {
     const struct op *op = &sim->ops[moments[i].op];
 
     for (s = op->first; s < op->first + op->count; s++)
       list[start[s + 1]++] = i;
   }
-  for (s = 0; s < sim->sectors; s++) {
-    search.sector = s;
+  for (s = 0; s < sim->cells; s++) {
+    search.cell = s;
     check_one (&search, moments, list + start[s], start[s + 1] - start[s]);
   }
 }
 
-/* --- several sectors ---------------------------------------------------- */
+/* --- several cells ---------------------------------------------------- */
 
 static bool
-covers (const struct op *op, uint32_t sector)
+covers (const struct op *op, uint32_t cell)
 {
-  return sector >= op->first && sector - op->first < op->count;
+  return cell >= op->first && cell - op->first < op->count;
 }
 
 static const struct op *
@@ -295,8 +295,8 @@ check_atomic (struct sim *sim, uint32_t number)
     for (j = 0; j < i; j++)
       if (covers (writers[i], at[j]) && covers (writers[j], at[i]))
         sim_fail (sim,
-                  "I3: op %u sees op %u in sector %u and op %u in"
-                  " sector %u, both cover both",
+                  "I3: op %u sees op %u in cell %u and op %u in"
+                  " cell %u, both cover both",
                   number + 1, (uint32_t) (writers[i] - sim->ops) + 1, at[i],
                   (uint32_t) (writers[j] - sim->ops) + 1, at[j]);
 }
@@ -307,7 +307,7 @@ history_check (struct sim *sim)
   struct moment *moments = sim_alloc (sim, (sim->order + 1) * sizeof *moments);
   uint32_t i, count = list_moments (sim, moments);
 
-  check_sectors (sim, moments, count);
+  check_cells (sim, moments, count);
   for (i = 0; i < sim->op_count; i++)
     if (sim->ops[i].kind == OP_READ && counts (&sim->ops[i]))
       check_atomic (sim, i);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * sim-load.c: what the clients read and write, and what they were told.
- * Requests gather around a few places, at any sector, so that they
+ * Requests gather around a few places, at any cell, so that they
  * overlap each other, blocks, chunks and regions.  Every write writes a
  * tag of its own.
  */
@@ -11,7 +11,7 @@
 
 #include "sim.h"
 
-enum { READ_SECTORS = 128 };
+enum { READ_CELLS = 256 };
 
 static void think (struct sim *sim, const struct sim_event *event);
 
@@ -26,24 +26,29 @@ choose_range (struct sim *sim, struct op *op)
   if (dice < 75) {
     first = sim->hot[sim_below (sim, 4)] +
       (uint32_t) sim_below (sim, sim->hot_width);
-    count = 1 + (uint32_t) sim_below (sim, 16);
+    count = 1 + (uint32_t) sim_below (sim, 32);
   }
   else if (dice < 93) {
-    first = (uint32_t) sim_below (sim, sim->sectors);
-    count = 1 + (uint32_t) sim_below (sim, 64);
+    first = (uint32_t) sim_below (sim, sim->cells);
+    count = 1 + (uint32_t) sim_below (sim, 128);
   }
   else if (dice < 99) {
-    first = (uint32_t) sim_below (sim, sim->sectors);
-    count = 1 + (uint32_t) sim_below (sim, 700);
+    first = (uint32_t) sim_below (sim, sim->cells);
+    count = 1 + (uint32_t) sim_below (sim, 1400);
   }
   else {
-    first = (uint32_t) sim_below (sim, 1024);
-    count = 2000 + (uint32_t) sim_below (sim, 1000);
+    first = (uint32_t) sim_below (sim, 2048);
+    count = 4000 + (uint32_t) sim_below (sim, 2000);
   }
-  if (first >= sim->sectors)
-    first = sim->sectors - 1;
-  if (count > sim->sectors - first)
-    count = sim->sectors - first;
+  /* A third are whole blocks. */
+  if (sim_chance (sim, 3)) {
+    first -= first % SIM_BLOCK_CELLS;
+    count += SIM_BLOCK_CELLS - count % SIM_BLOCK_CELLS;
+  }
+  if (first >= sim->cells)
+    first = sim->cells - 1;
+  if (count > sim->cells - first)
+    count = sim->cells - first;
   op->first = first;
   op->count = count;
 }
@@ -74,9 +79,9 @@ new_op (struct sim *sim, const struct client *client)
   if (sim->phase == PHASE_READ) {
     op->kind = OP_READ;
     op->first = sim->read_next;
-    op->count = sim->sectors - op->first;
-    if (op->count > READ_SECTORS)
-      op->count = READ_SECTORS;
+    op->count = sim->cells - op->first;
+    if (op->count > READ_CELLS)
+      op->count = READ_CELLS;
     sim->read_next += op->count;
   }
   else {
@@ -169,7 +174,7 @@ may_issue (const struct sim *sim, const struct client *client)
   if (!client->proxied && !client->live)
     return false;
   if (sim->phase == PHASE_READ)
-    return sim->read_next < sim->sectors;
+    return sim->read_next < sim->cells;
   return sim->phase == PHASE_RUN && sim->op_count < quota (sim) &&
     sim->now_us >= sim->idle_until;
 }
@@ -195,7 +200,7 @@ think (struct sim *sim, const struct sim_event *event)
       continue;
     client->ops[slot] = new_op (sim, client);
     client->op_count++;
-    sim_trace (sim, "client %d: op %u kind %d sectors %u+%u", client->index,
+    sim_trace (sim, "client %d: op %u kind %d cells %u+%u", client->index,
                client->ops[slot] + 1, (int) sim->ops[client->ops[slot]].kind,
                sim->ops[client->ops[slot]].first,
                sim->ops[client->ops[slot]].count);

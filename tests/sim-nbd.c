@@ -152,8 +152,9 @@ serve_request (struct sim *sim, struct node *node, struct nbd *nbd,
   event.slot = slot;
   event.request.kind = kinds[op->kind];
   event.request.conn = nbd->slot;
-  event.request.offset = (uint64_t) op->first * SIM_SECTOR;
-  event.request.length = (uint64_t) op->count * SIM_SECTOR;
+  event.request.offset = cell_offset (op->first);
+  event.request.length = cell_offset (op->first + op->count) -
+    cell_offset (op->first);
   event.request.punch = op->kind == OP_ZERO && op->first % 2 == 0;
   node_step (sim, node, &event);
 }

@@ -267,7 +267,7 @@ apply_rest (struct sim *sim, const struct sim_event *event)
 {
   struct node *node = &sim->nodes[event->node];
   const struct packet *packet = event->data;
-  uint32_t first = (uint32_t) (packet->frame.offset / SIM_SECTOR);
+  uint32_t first = cell_at (packet->frame.offset);
 
   disk_write (sim, node->index, first + event->a, event->b - event->a,
               packet->tags + event->a);
@@ -300,10 +300,10 @@ worker_run (struct sim *sim, const struct sim_event *event)
     apply_failed (sim, node, packet->frame.seq);
     return;
   }
-  count = packet->frame.length / SIM_SECTOR;
+  count = cells_in (packet->frame.offset, packet->frame.length);
   half = (uint32_t) sim_below (sim, count + 1);
-  disk_write (sim, node->index, (uint32_t) (packet->frame.offset / SIM_SECTOR),
-              half, packet->tags);
+  disk_write (sim, node->index, cell_at (packet->frame.offset), half,
+              packet->tags);
   rest.a = half;
   rest.b = count;
   rest.data = packet;
@@ -359,8 +359,8 @@ node_init (struct sim *sim, int index)
   node->index = index;
   node->base_ms = 1 + sim_below (sim, 1000000);
   record->node = sim_random (sim) | 1;
-  record->size = (uint64_t) sim->sectors * SIM_SECTOR;
-  record->region_size = sim->region_sectors * SIM_SECTOR;
+  record->size = cell_offset (sim->cells);
+  record->region_size = (uint32_t) cell_offset (sim->region_cells);
   record->data = DATA_BLANK;
 }
 

@@ -3,7 +3,7 @@
  * sim-shell.c: carries out what the core asks for, each thing after a
  * delay of its own and in any order that the contract of core.h allows;
  * only frames keep their order.  Writes and reads of more than one
- * sector happen in two parts, so that a missing lock shows.
+ * cell happen in two parts, so that a missing lock shows.
  */
 #include <assert.h>
 #include <errno.h>
@@ -170,11 +170,11 @@ chunk_free (struct sim *sim, const struct sim_event *event)
 }
 
 static uint32_t
-block_sectors (const struct chunk_buffer *chunk, uint32_t block)
+block_cells (const struct chunk_buffer *chunk, uint32_t block)
 {
-  uint32_t left = chunk->count - block * 8;
+  uint32_t left = chunk->count - block * SIM_BLOCK_CELLS;
 
-  return left < 8 ? left : 8;
+  return left < SIM_BLOCK_CELLS ? left : SIM_BLOCK_CELLS;
 }
 
 /* Which of the blocks that were read differ from the peer's hashes? */
@@ -186,18 +186,18 @@ compare_chunk (struct chunk_buffer *chunk, uint64_t offset, uint64_t *blocks,
   bool differs, zero;
 
   *blocks = *zeros = 0;
-  for (b = 0; b * 8 < chunk->count; b++) {
+  for (b = 0; b * SIM_BLOCK_CELLS < chunk->count; b++) {
     if (!(chunk->blocks >> b & 1))
       continue;
     differs = !chunk->compare;
     zero = true;
-    for (i = 0; i < block_sectors (chunk, b); i++) {
-      s = b * 8 + i;
+    for (i = 0; i < block_cells (chunk, b); i++) {
+      s = b * SIM_BLOCK_CELLS + i;
       if (tag_value (chunk->tags[s]) != 0)
         zero = false;
       if (chunk->compare &&
           tag_value (chunk->tags[s]) !=
-            chunk->hashes[s - (chunk->hashes_offset - offset) / SIM_SECTOR])
+            chunk->hashes[s - cells_in (offset, chunk->hashes_offset - offset)])
         differs = true;
     }
     if (differs)
@@ -216,7 +216,7 @@ chunk_done (struct sim *sim, struct node *node, uint32_t number, int error)
                              .error = error };
 
   if (error == 0)
-    compare_chunk (chunk, (uint64_t) chunk->first * SIM_SECTOR, &done.blocks,
+    compare_chunk (chunk, cell_offset (chunk->first), &done.blocks,
                    &done.zeros);
   chunk->done = true;
   node_step (sim, node, &done);
@@ -256,8 +256,8 @@ act_chunk (struct sim *sim, struct node *node, const struct core_action *action)
   if (action->offset % MARKS_CHUNK != 0)
     sim_fail (sim, "a chunk begins inside a chunk");
   chunk->done = false;
-  chunk->first = (uint32_t) (action->offset / SIM_SECTOR);
-  chunk->count = (uint32_t) (action->length / SIM_SECTOR);
+  chunk->first = cell_at (action->offset);
+  chunk->count = cells_in (action->offset, action->length);
   chunk->blocks = action->blocks;
   chunk->compare = action->compare;
   chunk->tags = sim_alloc (sim, chunk->count * sizeof *chunk->tags);
@@ -272,7 +272,7 @@ void
 shell_hash (struct sim *sim, struct node *node, const struct wire_frame *frame)
 {
   struct packet *reply = sim_alloc (sim, sizeof *reply);
-  uint32_t i, count = frame->length / SIM_SECTOR;
+  uint32_t i, count = cells_in (frame->offset, frame->length);
 
   if (node->pipe == NULL)
     return;
@@ -280,8 +280,9 @@ shell_hash (struct sim *sim, struct node *node, const struct wire_frame *frame)
   reply->frame.offset = frame->offset;
   reply->frame.length = frame->length;
   reply->frame.arg = frame->arg;
-  reply->frame.payload_length = (count + 7) / 8 * WIRE_HASH;
-  reply->tags = copy_tags (sim, node->disk.cache + frame->offset / SIM_SECTOR,
+  reply->frame.payload_length = (count + SIM_BLOCK_CELLS - 1) /
+    SIM_BLOCK_CELLS * WIRE_HASH;
+  reply->tags = copy_tags (sim, node->disk.cache + cell_at (frame->offset),
                            count);
   for (i = 0; i < count; i++)
     reply->tags[i] = tag_value (reply->tags[i]);
@@ -296,8 +297,8 @@ frame_tags (struct sim *sim, struct node *node,
             const struct core_action *action)
 {
   const struct wire_frame *frame = &action->frame;
-  uint32_t first = (uint32_t) (frame->offset / SIM_SECTOR), i;
-  uint32_t count = frame->length / SIM_SECTOR;
+  uint32_t first = cell_at (frame->offset), i;
+  uint32_t count = cells_in (frame->offset, frame->length);
   const struct op *op;
   struct chunk_buffer *chunk;
   struct sim_event freed = node_event (node, chunk_free);

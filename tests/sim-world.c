@@ -166,6 +166,8 @@ sim_trace (struct sim *sim, const char *format, ...)
   va_end (args);
 }
 
+static struct sim *current; /* the run of this process */
+
 _Noreturn void
 sim_fail (struct sim *sim, const char *format, ...)
 {
@@ -182,6 +184,19 @@ sim_fail (struct sim *sim, const char *format, ...)
   sim_report->requests += sim->op_count;
   fflush (stdout);
   _exit (1);
+}
+
+/* The C library calls this for an assertion that does not hold: here it
+ * is a violation with its own text.
+ */
+_Noreturn void
+__assert_fail (const char *assertion, const char *file, unsigned line,
+               const char *function)
+{
+  if (current != NULL)
+    sim_fail (current, "%s:%u: %s: %s", file, line, function, assertion);
+  fprintf (stderr, "%s:%u: %s: %s\n", file, line, function, assertion);
+  abort ();
 }
 
 /* --- event queue -------------------------------------------------------- */
@@ -331,7 +346,7 @@ poll (struct sim *sim, const struct sim_event *event)
   case PHASE_HEAL: poll_heal (sim, elapsed_ms); break;
   case PHASE_QUIET: poll_quiet (sim, elapsed_ms); break;
   case PHASE_READ:
-    if (load_idle (sim) && sim->read_next >= sim->sectors) {
+    if (load_idle (sim) && sim->read_next >= sim->cells) {
       check_identical (sim);
       history_check (sim);
       enter (sim, PHASE_DONE);
@@ -357,20 +372,20 @@ set_up (struct sim *sim, const struct sim_options *options)
   sim->random = options->seed * 2 + 1;
   sim->plan_random = options->seed * 2 + UINT64_C (0x5851f42d4c957f2c);
   sim->hash = UINT64_C (0xcbf29ce484222325);
-  sim->sectors = SIM_SECTORS;
+  sim->cells = SIM_CELLS;
   if (sim_chance (sim, 3))
-    sim->sectors -= 1 + (uint32_t) sim_below (sim, 15);
-  sim->region_sectors = sim_chance (sim, 2) ? 512 : 1024;
-  sim->regions = SIM_SECTORS / sim->region_sectors;
+    sim->cells -= 2 + 2 * (uint32_t) sim_below (sim, 15);
+  sim->region_cells = sim_chance (sim, 2) ? 1024 : 2048;
+  sim->regions = SIM_CELLS / sim->region_cells;
   sim->beat_ms = 20 + sim_below (sim, 200);
   sim->dead_ms = sim->beat_ms * (2 + sim_below (sim, 4)) + 10;
   sim->resync_rate = sim_chance (sim, 4) ? 2 * 1024 * 1024 : 0;
   for (i = 0; i < sizeof sim->hot / sizeof sim->hot[0]; i++)
-    sim->hot[i] = (uint32_t) sim_below (sim, sim->sectors);
+    sim->hot[i] = (uint32_t) sim_below (sim, sim->cells);
   if (sim_chance (sim, 3))
     for (i = 1; i < sizeof sim->hot / sizeof sim->hot[0]; i++)
       sim->hot[i] = sim->hot[0];
-  sim->hot_width = sim_chance (sim, 2) ? 4 : 24;
+  sim->hot_width = sim_chance (sim, 2) ? 8 : 48;
   sim->reads_percent = 20 + (uint32_t) sim_below (sim, 50);
   sim->op_limit = 60 + (uint32_t) sim_below (sim, 340);
   sim->think_us = sim_chance (sim, 3) ? 400
@@ -416,6 +431,7 @@ sim_run (const struct sim_options *options)
   memset (&sim, 0, sizeof sim);
   sim.queue = queue;
   sim.queue_room = room;
+  current = &sim;
   arena_reset (&arena);
   set_up (&sim, options);
   if (script != NULL)

@@ -72,13 +72,13 @@ show_failure (const struct sim_options *options, const char *rule)
           " with %u faults and at most %u requests\n"
           "  the fault model: %s\n"
           "  again: sim --seed %" PRIu64 " --mode %s --faults %u --skip 0x%x"
-          " --requests %u --check %u --trace\n",
+          " --requests %u --trace\n",
           report.rule, report.events, report.virtual_us / 1000,
           report.virtual_us % 1000,
           small.faults - (uint32_t) __builtin_popcount (small.skip),
           small.requests, sim_models[small.mode].text, small.seed,
-          sim_models[small.mode].name, small.faults, small.skip, small.requests,
-          small.check_every);
+          sim_models[small.mode].name, small.faults, small.skip,
+          small.requests);
 }
 
 /* --- one mode ----------------------------------------------------------- */
@@ -97,8 +97,9 @@ run_mode (const struct settings *settings, enum sim_mode mode, uint64_t seeds)
   took = seconds () - begin;
   printf ("%-6s %8" PRIu64 " %10" PRIu64 " %12" PRIu64 " %9.0f %10" PRIu64
           "  %016" PRIx64 "\n",
-          sim_models[mode].name, totals.runs, totals.requests, totals.events,
-          (double) totals.events / took, totals.failed, totals.hash);
+          sim_models[mode].name, totals.runs + totals.failed, totals.requests,
+          totals.events, (double) totals.events / took, totals.failed,
+          totals.hash);
   if (totals.failed > 0 && settings->policy == RUN_EXPLAIN) {
     options.seed = totals.first_failed;
     show_failure (&options, totals.rule);

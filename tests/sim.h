@@ -19,14 +19,17 @@
  *   sim-check.c   invariants looked at while the run goes on
  *   sim-history.c linearizability of what the clients saw
  *
- * Content is modelled per sector of 512 bytes as a tag: the number of the
- * write that put it there, with TAG_ZERO for writes that zero.  Nothing
- * here may read a clock, use an address as a number, or take randomness
+ * Content is modelled per cell as a tag: the number of the write that put
+ * it there, with TAG_ZERO for writes that zero.  A sector of 512 bytes,
+ * which a disk writes as a whole, is two cells; where one ends and the
+ * other begins differs from sector to sector, so that requests begin and
+ * end at any byte.  Nothing here may read a clock, use an address as a number, or take randomness
  * from anywhere but the seed.
  */
 #ifndef DUET_SIM_H
 #define DUET_SIM_H
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -41,8 +44,10 @@
 enum {
   SIM_NODES = 2,
   SIM_CLIENTS = 3,
-  SIM_SECTOR = 512,
+  SIM_SECTOR = 512,   /* bytes */
   SIM_SECTORS = 4096, /* of the volume, at most */
+  SIM_CELLS = 2 * SIM_SECTORS,
+  SIM_BLOCK_CELLS = 2 * 8, /* in 4 KiB */
   SIM_REGIONS = 8,
   SIM_OPS = 1536,       /* client requests in a run */
   SIM_SLOTS = 256,      /* requests in a node */
@@ -55,6 +60,43 @@ enum {
   SIM_TRACE_WIDTH = 160,
   SIM_WAITERS = SIM_SLOTS + 64,
 };
+
+/* Where the second cell of SECTOR begins in it: 1 .. 511.  The same 1 MiB
+ * further on, where the core cuts long frames.
+ */
+static inline uint32_t
+cell_split (uint32_t sector)
+{
+  uint32_t dice = sector % 2048 * UINT32_C (2654435761) >> 16;
+
+  return dice % 8 == 0 ? 1 : dice % 8 == 1 ? 511 : 1 + dice % 511;
+}
+
+/* The first byte of a cell. */
+static inline uint64_t
+cell_offset (uint32_t cell)
+{
+  return (uint64_t) (cell / 2) * SIM_SECTOR +
+    (cell % 2 ? cell_split (cell / 2) : 0);
+}
+
+/* The cell that begins at a byte. */
+static inline uint32_t
+cell_at (uint64_t offset)
+{
+  uint32_t sector = (uint32_t) (offset / SIM_SECTOR);
+
+  assert (offset % SIM_SECTOR == 0 ||
+          offset % SIM_SECTOR == cell_split (sector));
+  return 2 * sector + (offset % SIM_SECTOR != 0);
+}
+
+/* How many cells are in a range of bytes. */
+static inline uint32_t
+cells_in (uint64_t offset, uint64_t length)
+{
+  return cell_at (offset + length) - cell_at (offset);
+}
 
 #define TAG_ZERO  UINT32_C (0x80000000)
 #define SIM_MS    UINT64_C (1000)
@@ -85,11 +127,11 @@ struct sim_event {
 /* --- disk --------------------------------------------------------------- */
 
 struct disk {
-  uint32_t cache[SIM_SECTORS];
-  uint32_t durable[SIM_SECTORS];
-  uint32_t written[SIM_SECTORS]; /* writes so far */
-  uint32_t kept[SIM_SECTORS];    /* which of them is durable */
-  uint64_t dirty[SIM_SECTORS / 64];
+  uint32_t cache[SIM_CELLS];
+  uint32_t durable[SIM_CELLS];
+  uint32_t written[SIM_CELLS]; /* writes so far */
+  uint32_t kept[SIM_CELLS];    /* which of them is durable */
+  uint64_t dirty[SIM_CELLS / 64];
   struct gen_record record; /* the superblock */
   uint8_t map[MARKS_PAGE_BYTES];
   bool fail_read, fail_write, fail_space, fail_sync;
@@ -97,11 +139,11 @@ struct disk {
   uint64_t slow_us; /* added to each operation */
 };
 
-/* Dirty sectors as they are when a sync begins. */
+/* Dirty cells as they are when a sync begins. */
 struct disk_snapshot {
   uint32_t count;
   struct {
-    uint32_t sector, tag, written;
+    uint32_t cell, tag, written;
   } * list;
 };
 
@@ -147,7 +189,7 @@ struct slot {
 
 struct chunk_buffer {
   bool done;             /* read, since the last ACT_CHUNK */
-  uint32_t first, count; /* sectors */
+  uint32_t first, count; /* cells */
   uint64_t blocks;
   bool compare;
   uint32_t queued; /* frames in the queue */
@@ -250,12 +292,12 @@ struct op {
   enum op_kind kind;
   int client;
   uint32_t client_life;
-  uint32_t first, count;      /* sectors */
+  uint32_t first, count;      /* cells */
   uint32_t invoked, answered; /* order numbers; answered 0: never */
   uint32_t sends;
   int error;                    /* of the answer */
   uint32_t *values;             /* of a read */
-  uint64_t *durable[SIM_NODES]; /* sectors that were durable there once */
+  uint64_t *durable[SIM_NODES]; /* cells that were durable there once */
 };
 
 /* An answer that is passed on when the state file is written. */
@@ -406,7 +448,7 @@ struct sim {
   uint32_t queue_count, queue_room;
   uint64_t ties; /* events queued, with a script */
 
-  uint32_t sectors, region_sectors, regions;
+  uint32_t cells, region_cells, regions;
   uint64_t beat_ms, dead_ms, resync_rate;
 
   struct node nodes[SIM_NODES];
@@ -418,7 +460,7 @@ struct sim {
   uint32_t nbds;
   struct op ops[SIM_OPS];
   uint32_t op_count, op_limit;
-  uint32_t hot[4];    /* sectors around which requests gather */
+  uint32_t hot[4];    /* cells around which requests gather */
   uint32_t hot_width; /* how far they spread there */
   uint32_t reads_percent;
   uint64_t think_us; /* a client's pause between requests */
@@ -437,8 +479,8 @@ struct sim {
   bool store_fault;    /* a store error has been injected */
 
   /* sim-check.c */
-  uint32_t differing[SIM_REGIONS]; /* sectors that differ */
-  uint8_t differs[SIM_SECTORS];
+  uint32_t differing[SIM_REGIONS]; /* cells that differ */
+  uint8_t differs[SIM_CELLS];
   struct seen_gen {
     struct gen_id gen, parent;
     int acked_by; /* node, -1: nobody */
@@ -586,9 +628,9 @@ void load_dropped (struct client *client);
 bool load_idle (const struct sim *sim);
 
 /* sim-check.c */
-void check_sector (struct sim *sim, uint32_t sector);
+void check_cell (struct sim *sim, uint32_t cell);
 void check_map (struct sim *sim);
-void check_durable (struct sim *sim, int node, uint32_t sector, uint32_t tag);
+void check_durable (struct sim *sim, int node, uint32_t cell, uint32_t tag);
 void check_action (struct sim *sim, struct node *node,
                    const struct core_action *action);
 void check_accepted (struct sim *sim, int node, struct gen_id gen);
