@@ -125,21 +125,20 @@ check_record (struct sim *sim, const struct gen_record *record)
   seen->gen = record->history[0].gen;
   seen->acked_by = -1;
   if (record->history_count > 1)
-    seen->parent = record->history[1].gen;
+    seen->parent = find_gen (sim, record->history[1].gen);
   sim_trace (sim, "generation %llu.%llx (%s) after %llu.%llx",
              (unsigned long long) seen->gen.epoch,
              (unsigned long long) seen->gen.id & 0xffff,
              gen_kind_name (record->history[0].kind),
-             (unsigned long long) seen->parent.epoch,
-             (unsigned long long) seen->parent.id & 0xffff);
+             (unsigned long long) record->history[1].gen.epoch,
+             (unsigned long long) record->history[1].gen.id & 0xffff);
 }
 
 static bool
-descends (struct sim *sim, const struct seen_gen *young,
-          const struct seen_gen *old)
+descends (const struct seen_gen *young, const struct seen_gen *old)
 {
   while (young != NULL && young != old)
-    young = find_gen (sim, young->parent);
+    young = young->parent;
   return young == old;
 }
 
@@ -162,8 +161,8 @@ check_accepted (struct sim *sim, int node, struct gen_id gen)
   if (sim->model->split)
     return;
   for (i = 0; i < sim->gen_count; i++)
-    if (sim->gens[i].acked_by >= 0 && !descends (sim, seen, &sim->gens[i]) &&
-        !descends (sim, &sim->gens[i], seen))
+    if (sim->gens[i].acked_by >= 0 && !descends (seen, &sim->gens[i]) &&
+        !descends (&sim->gens[i], seen))
       sim_fail (sim,
                 "I2: split brain: %c acknowledges in %llu.%llx, %c did"
                 " in %llu.%llx",
@@ -172,6 +171,35 @@ check_accepted (struct sim *sim, int node, struct gen_id gen)
                 'A' + sim->gens[i].acked_by,
                 (unsigned long long) sim->gens[i].gen.epoch,
                 (unsigned long long) sim->gens[i].gen.id & 0xffff);
+}
+
+/* Has a node alone answered, or may yet answer, and no client knows of
+ * it?  The arbiter takes an answer for proof that the client has noted
+ * the generation.  A client that loses its memory just then is beyond
+ * what it can decide, and beyond the fault models.
+ */
+bool
+check_may_forget (struct sim *sim)
+{
+  const struct gen_record *record;
+  const struct seen_gen *seen;
+  uint32_t i;
+  int n;
+
+  for (n = 0; n < SIM_NODES; n++) {
+    const struct node *node = &sim->nodes[n];
+
+    record = node->alive ? core_record (node->core) : &node->disk.record;
+    seen = find_gen (sim, gen_current (record));
+    if (record->both || seen == NULL || seen->acked_by >= 0)
+      continue;
+    if (record->answered)
+      return false;
+    for (i = 0; i < SIM_SLOTS; i++)
+      if (node->slots[i].used)
+        return false;
+  }
+  return true;
 }
 
 /* --- actions ------------------------------------------------------------ */
@@ -289,6 +317,31 @@ check_action (struct sim *sim, struct node *node,
     break;
   default: break;
   }
+}
+
+/* --- time --------------------------------------------------------------- */
+
+/* A peer that hangs must not hold a node for long: hello and decision
+ * have a deadline.
+ */
+void
+check_handshake (struct sim *sim, const struct node *node)
+{
+  uint64_t limit_us = (sim->dead_ms + sim->dead_ms / 50 + 100) * SIM_MS;
+  uint64_t since_us = node->link_up_us;
+  struct core_view view;
+
+  if (!node->alive || node->pipe == NULL ||
+      node->pipe->end[node->index].state != PIPE_UP ||
+      node->pause_until > sim->now_us || node->disk.slow_us > 0)
+    return;
+  if (node->pause_until > since_us)
+    since_us = node->pause_until;
+  if (sim->now_us - since_us < limit_us)
+    return;
+  core_view (node->core, &view);
+  if (!view.linked)
+    sim_fail (sim, "I9: the handshake of %c does not end", 'A' + node->index);
 }
 
 /* --- liveness ----------------------------------------------------------- */

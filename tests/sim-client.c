@@ -11,6 +11,8 @@
 
 #include "sim.h"
 
+enum { FLAPS_IN_A_ROW = 20 };
+
 static void feed (struct sim *sim, struct client *client,
                   enum route_event_type type, uint64_t attempt);
 
@@ -113,6 +115,39 @@ abandon (struct sim *sim, struct client *client)
   unanswered_lost (client->table);
 }
 
+/* The node that broke the session is out of reach. */
+static void
+turn_away (struct sim *sim, const struct sim_event *event)
+{
+  struct client *client = client_of (sim, event);
+
+  if (client == NULL || !client->wanders)
+    return;
+  client->wanders = false;
+  client->cut_until[client->node] = sim->now_us + 600 * SIM_MS;
+}
+
+/* The session breaks at once, or soon.  A node remembers GEN_HISTORY
+ * generations: a client that was never answered in as many sessions is
+ * not known there any more, which is beyond the fault model.
+ */
+static void
+flap (struct sim *sim, const struct sim_event *event)
+{
+  struct client *client = client_of (sim, event);
+  uint32_t i;
+
+  if (client == NULL || !client->live)
+    return;
+  for (i = 0; i < client->nbd_count; i++) {
+    if (client->wanders)
+      nbd_lose (client->nbd[i]);
+    nbd_cut (sim, client->nbd[i]);
+  }
+  if (client->wanders)
+    sim_after (sim, 5 * SIM_MS, client_event (client, turn_away));
+}
+
 static void
 adopt (struct sim *sim, struct client *client)
 {
@@ -130,6 +165,11 @@ adopt (struct sim *sim, struct client *client)
   for (i = 1; i < client->want; i++)
     client->nbd[client->nbd_count++] = nbd_connect (sim, client, nbd->node,
                                                     &nbd->open);
+  if (client->flaps == 0 || ++client->unanswered_sessions > FLAPS_IN_A_ROW)
+    return;
+  client->flaps--;
+  sim_after (sim, client->flaps % 8 == 7 ? 30 * SIM_MS : 0,
+             client_event (client, flap));
 }
 
 static void
@@ -298,6 +338,7 @@ answered (struct sim *sim, struct client *client, struct nbd *nbd,
               message->op + 1);
   assert (found == slot);
   client->answered[slot] = true;
+  client->unanswered_sessions = 0;
   late->op = message->op;
   late->node = nbd->node;
   late->gen = message->gen;

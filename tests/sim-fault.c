@@ -84,7 +84,11 @@ static const struct weight {
   { FAULT_WRITE, 0, 0, 4 },
   { FAULT_SPACE, 0, 0, 4 },
   { FAULT_SYNC, 0, 0, 4 },
-  { FAULT_TOGETHER, 0, 4, 0 },
+  { FAULT_TOGETHER, 0, 6, 0 },
+  { FAULT_REFUSE, 0, 2, 1 },
+  { FAULT_NOISE, 0, 2, 1 },
+  { FAULT_FLAP, 0, 2, 0 },
+  { FAULT_WANDER, 0, 3, 0 },
 };
 
 static uint32_t
@@ -289,6 +293,48 @@ strike_together (struct sim *sim, const struct fault *fault)
                fault->nth % 2 ? FAULT_POWER : FAULT_CRASH);
 }
 
+/* A node is away while the client loses session after session, each
+ * before its first answer: a long history without the peer.
+ */
+static void
+strike_flap (struct sim *sim, const struct fault *fault)
+{
+  struct fault away = *fault;
+
+  away.length_us += 500 * SIM_MS;
+  strike_node (sim, &away, fault->node, FAULT_CRASH);
+  sim->clients[0].flaps = 2 + fault->nth * 3;
+}
+
+static void
+forget_and_turn (struct sim *sim, const struct sim_event *event)
+{
+  struct client *client = &sim->clients[0];
+
+  sim->repairs--;
+  load_crash (sim, client);
+  client->wanders = false;
+  client->cut_until[0] = client->cut_until[1] = 0;
+  client->cut_until[event->a] = sim->now_us + 300 * SIM_MS;
+  load_start (sim, client, true);
+}
+
+/* The nodes are cut off from each other.  The client makes a generation at
+ * one, which never answers it, goes to the other, and then comes back
+ * without memory.
+ */
+static void
+strike_wander (struct sim *sim, const struct fault *fault)
+{
+  uint64_t length_us = 400 * SIM_MS + fault->length_us % (800 * SIM_MS);
+
+  sim->partition_until = sim->now_us + 2 * length_us;
+  sim->clients[0].flaps = 1;
+  sim->clients[0].wanders = true;
+  link_cut (sim);
+  repair_after (sim, length_us, forget_and_turn, (uint32_t) fault->node, 0);
+}
+
 static void
 strike_disk (struct sim *sim, const struct fault *fault)
 {
@@ -351,6 +397,10 @@ strike (struct sim *sim, const struct fault *fault)
     "space",
     "sync",
     "together",
+    "refuse",
+    "noise",
+    "flap",
+    "wander",
   };
   struct node *node = &sim->nodes[fault->node];
 
@@ -364,6 +414,13 @@ strike (struct sim *sim, const struct fault *fault)
   case FAULT_BOTH: strike_both (sim, fault); break;
   case FAULT_TOGETHER: strike_together (sim, fault); break;
   case FAULT_CUT: link_cut (sim); break;
+  case FAULT_NOISE: link_noise (sim, fault->node); break;
+  case FAULT_REFUSE:
+    sim->refuse_until = sim->now_us + fault->length_us;
+    link_cut (sim);
+    break;
+  case FAULT_FLAP: strike_flap (sim, fault); break;
+  case FAULT_WANDER: strike_wander (sim, fault); break;
   case FAULT_PARTITION:
     sim->partition_until = sim->now_us + fault->length_us;
     break;
@@ -476,7 +533,9 @@ fault_on_action (struct sim *sim, int node, enum core_action_type type)
     (struct sim_event){ .run = fire, .node = -1, .a = sim->fault_next });
 }
 
-/* No more faults: everything is repaired now. */
+/* No more faults: everything is repaired now; only a path between clients
+ * and a node may stay cut, for which the other path must do.
+ */
 void
 fault_heal (struct sim *sim)
 {
@@ -486,6 +545,7 @@ fault_heal (struct sim *sim)
   sim->fault_next = sim->fault_count;
   sim->fault_armed = false;
   sim->idle_until = 0;
+  sim->refuse_until = 0;
   if (sim->partition_until > sim->now_us)
     sim->partition_until = sim->now_us;
   for (n = 0; n < SIM_NODES; n++) {
@@ -505,8 +565,9 @@ fault_heal (struct sim *sim)
       node_start (sim, node);
   }
   for (c = 0; c < sim->client_count; c++) {
+    sim->clients[c].flaps = 0;
     for (n = 0; n < SIM_NODES; n++)
-      sim->clients[c].cut_until[n] = 0;
+      sim->clients[c].cut_until[n] = n == sim->cut_for_good ? SIM_NEVER / 2 : 0;
     load_start (sim, &sim->clients[c], false);
   }
 }

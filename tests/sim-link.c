@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sim-link.c: connections between the two nodes: each direction delivers
- * in order after a random delay, until it is cut at some frame.  The two
+ * sim-link.c: connections between the two nodes: frames are encoded and
+ * decoded by wire.c; each direction delivers in order after a random
+ * delay, until it is cut at some byte, or a bit is changed on the way and
+ * the receiver, who must notice, hangs up.  The two
  * ends learn of the end independently, one of them perhaps never (then
  * its silence limit has to tell).  A partition holds frames back and lets
  * them through when it heals, as TCP does; attempts to connect time out
@@ -78,6 +80,84 @@ end_down (struct sim *sim, struct node *node, struct pipe *pipe)
   }
 }
 
+/* --- bytes -------------------------------------------------------------- */
+
+/* What stands for the payload, and how many bytes of it there are. */
+static void *
+body_of (const struct packet *packet, uint32_t *bytes)
+{
+  const struct wire_frame *f = &packet->frame;
+
+  *bytes = f->payload_length;
+  if (packet->tags == NULL)
+    return packet->payload;
+  *bytes = cells_in (f->offset, f->length) * (uint32_t) sizeof (uint32_t);
+  return packet->tags;
+}
+
+static void
+encode (struct sim *sim, struct packet *packet)
+{
+  uint32_t bytes;
+  void *body;
+
+  if (packet->hello != NULL) {
+    packet->payload = sim_alloc (sim, WIRE_HELLO);
+    packet->frame.payload_length = WIRE_HELLO;
+    wire_encode_hello (packet->hello, packet->payload);
+    packet->hello = NULL;
+  }
+  body = body_of (packet, &bytes);
+  if (packet->frame.payload_length > 0)
+    packet->frame.payload_crc = wire_crc32c (body, bytes);
+  wire_encode (&packet->frame, packet->header);
+  packet->size = packet->arrives = WIRE_HEADER + packet->frame.payload_length;
+  memset (&packet->frame, 0, sizeof packet->frame);
+}
+
+static enum wire_reason
+decode (struct sim *sim, struct packet *packet)
+{
+  enum wire_reason reason = wire_decode (packet->header, &packet->frame);
+  uint32_t bytes;
+  const void *body;
+
+  if (reason != WIRE_OK)
+    return reason;
+  body = body_of (packet, &bytes);
+  if (packet->frame.payload_length > 0 &&
+      wire_crc32c (body, bytes) != packet->frame.payload_crc)
+    return WIRE_BAD_PAYLOAD_CRC;
+  if (packet->frame.type != WIRE_HELLO_FRAME &&
+      packet->frame.type != WIRE_ADOPT)
+    return WIRE_OK;
+  packet->hello = sim_alloc (sim, sizeof *packet->hello);
+  return wire_decode_hello (packet->payload, packet->frame.payload_length,
+                            packet->hello);
+}
+
+/* A frame has come as far as it comes: false when it is not whole. */
+static bool
+receive (struct sim *sim, struct node *node, struct packet *packet)
+{
+  enum wire_reason reason;
+
+  if (packet->arrives < packet->size)
+    return false;
+  reason = decode (sim, packet);
+  if (reason == WIRE_OK && packet->noise)
+    sim_fail (sim, "I9: %c takes a changed frame for a good one",
+              'A' + node->index);
+  if (reason == WIRE_OK)
+    return true;
+  if (!packet->noise)
+    sim_fail (sim, "%c refuses a frame of its peer: %s", 'A' + node->index,
+              wire_reason_text (reason));
+  sim_trace (sim, "%c: %s", 'A' + node->index, wire_reason_text (reason));
+  link_close (sim, node, false);
+  return false;
+}
+
 /* Takes the next frame out of a direction: hands it to the process. */
 static void
 deliver (struct sim *sim, const struct sim_event *event)
@@ -108,7 +188,7 @@ deliver (struct sim *sim, const struct sim_event *event)
   packet->next = NULL;
   if (packet->eof)
     end_down (sim, node, pipe);
-  else
+  else if (receive (sim, node, packet))
     node_frame (sim, node, packet);
 }
 
@@ -121,12 +201,13 @@ link_put (struct sim *sim, struct node *node, uint32_t link,
   if (pipe == NULL || pipe->id != link ||
       pipe->end[node->index].state != PIPE_UP)
     return;
+  encode (sim, packet);
   push (sim, pipe, 1 - node->index, packet, sim_delay (sim, 120));
 }
 
 /* --- the end of a connection -------------------------------------------- */
 
-/* What is on its way to END is lost from a random frame on. */
+/* What is on its way to END is lost from a random byte on. */
 static void
 truncate_inbox (struct sim *sim, struct pipe_end *end)
 {
@@ -144,6 +225,34 @@ truncate_inbox (struct sim *sim, struct pipe_end *end)
     continue;
   packet->next = NULL;
   end->tail = packet;
+  if (!packet->eof)
+    packet->arrives = sim_below (sim, packet->size + 1);
+}
+
+/* One bit of a frame on its way to node TO changes. */
+void
+link_noise (struct sim *sim, int to)
+{
+  struct pipe *pipe = sim->nodes[to].pipe;
+  struct packet *packet;
+  uint32_t bytes, bit;
+  uint8_t *body;
+
+  if (pipe == NULL)
+    return;
+  packet = pipe->end[to].head;
+  while (packet != NULL && packet->next != NULL && sim_chance (sim, 2))
+    packet = packet->next;
+  if (packet == NULL || packet->eof)
+    return;
+  bit = (uint32_t) sim_random (sim);
+  wire_decode (packet->header, &packet->frame);
+  body = body_of (packet, &bytes);
+  if (bytes > 0 && packet->frame.payload_length > 0 && sim_chance (sim, 2))
+    body[bit / 8 % bytes] ^= (uint8_t) (1 << bit % 8);
+  else
+    packet->header[bit / 8 % WIRE_HEADER] ^= (uint8_t) (1 << bit % 8);
+  packet->noise = true;
 }
 
 static void
@@ -279,7 +388,8 @@ dial_arrives (struct sim *sim, const struct sim_event *event)
     }
     link_close (sim, node, false);
   }
-  if (late || node->pipe != NULL || (!peer->alive && !partitioned (sim))) {
+  if (late || node->pipe != NULL || (!peer->alive && !partitioned (sim)) ||
+      (sim->refuse_until > sim->now_us && !partitioned (sim))) {
     dial_failed (sim, node);
     return;
   }

@@ -68,8 +68,27 @@ choose_kind (struct sim *sim)
   return dice < 57 ? OP_TRIM : OP_FLUSH;
 }
 
+/* Look again at what a lost write may have left behind: most often, and
+ * more than once, because what was read must stay.
+ */
+static bool
+choose_doubt (struct sim *sim, struct client *client, struct op *op)
+{
+  uint32_t at;
+
+  if (client->doubt_count == 0 || sim_chance (sim, 4))
+    return false;
+  at = (uint32_t) sim_below (sim, client->doubt_count);
+  op->kind = OP_READ;
+  op->first = sim->ops[client->doubts[at]].first;
+  op->count = sim->ops[client->doubts[at]].count;
+  if (sim_chance (sim, 8))
+    client->doubts[at] = client->doubts[--client->doubt_count];
+  return true;
+}
+
 static uint32_t
-new_op (struct sim *sim, const struct client *client)
+new_op (struct sim *sim, struct client *client)
 {
   uint32_t number = sim->op_count++, i, tag = number + 1;
   struct op *op = &sim->ops[number];
@@ -84,7 +103,7 @@ new_op (struct sim *sim, const struct client *client)
       op->count = READ_CELLS;
     sim->read_next += op->count;
   }
-  else {
+  else if (!choose_doubt (sim, client, op)) {
     op->kind = choose_kind (sim);
     choose_range (sim, op);
     if (op->kind == OP_FLUSH)
@@ -132,12 +151,16 @@ load_answered (struct sim *sim, struct client *client, uint32_t number,
 }
 
 void
-load_dropped (struct client *client)
+load_dropped (struct sim *sim, struct client *client)
 {
   uint32_t i;
 
-  for (i = 0; i < SIM_OUTSTANDING; i++)
+  for (i = 0; i < SIM_OUTSTANDING; i++) {
+    if (client->ops[i] != NO_OP && sim->ops[client->ops[i]].kind == OP_WRITE &&
+        client->doubt_count < SIM_OUTSTANDING)
+      client->doubts[client->doubt_count++] = client->ops[i];
     client->ops[i] = NO_OP;
+  }
   client->op_count = 0;
 }
 
@@ -232,6 +255,7 @@ load_init (struct sim *sim)
     client->index = (int) i;
     client->proxied = i < proxied;
     client->depth = 1 + (uint32_t) sim_below (sim, 10);
+    memset (client->ops, 0xff, sizeof client->ops); /* NO_OP */
     load_start (sim, client, true);
     sim_after (sim, sim_below (sim, 20 * SIM_MS),
                (struct sim_event){ .run = think, .node = -1, .a = i });
@@ -241,14 +265,23 @@ load_init (struct sim *sim)
 void
 load_start (struct sim *sim, struct client *client, bool amnesia)
 {
+  int n;
+  uint32_t i;
+
   if (client->alive)
     return;
+  amnesia = amnesia && check_may_forget (sim);
+  for (n = 0; amnesia && n < SIM_NODES; n++)
+    for (i = 0; i < SIM_CONNS; i++)
+      if (sim->nodes[n].conns[i] != NULL &&
+          sim->nodes[n].conns[i]->client == client->index)
+        nbd_lose (sim->nodes[n].conns[i]);
   sim_trace (sim, "client %d: starts%s", client->index,
              amnesia ? " without memory" : "");
   client->alive = true;
   client->life++;
   client->live = false;
-  load_dropped (client);
+  load_dropped (sim, client);
   if (client->proxied)
     proxy_start (sim, client, amnesia);
   else
@@ -265,7 +298,7 @@ load_crash (struct sim *sim, struct client *client)
     proxy_crash (sim, client);
   else
     plain_crash (sim, client);
-  load_dropped (client);
+  load_dropped (sim, client);
   client->alive = false;
 }
 

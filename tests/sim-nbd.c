@@ -386,6 +386,13 @@ lose_tail (struct sim *sim, struct nbd *nbd)
 }
 
 void
+nbd_lose (struct nbd *nbd)
+{
+  if (nbd->server != NBD_NEW)
+    nbd->to_server = nbd->to_server_tail = NULL;
+}
+
+void
 nbd_cut (struct sim *sim, struct nbd *nbd)
 {
   lose_tail (sim, nbd);

@@ -21,6 +21,26 @@ node_event (const struct node *node, sim_handler *run)
   };
 }
 
+/* --- its clock ---------------------------------------------------------- */
+
+uint64_t
+node_clock_ms (const struct sim *sim, const struct node *node)
+{
+  uint64_t rate = (uint64_t) (SIM_DRIFT_UNIT + node->drift);
+
+  return node->base_ms + sim->now_us * rate / SIM_DRIFT_UNIT / SIM_MS;
+}
+
+/* The first moment at which its clock shows CLOCK_MS. */
+static uint64_t
+node_clock_at (const struct node *node, uint64_t clock_ms)
+{
+  uint64_t rate = (uint64_t) (SIM_DRIFT_UNIT + node->drift);
+  uint64_t passed_us = (clock_ms - node->base_ms) * SIM_MS;
+
+  return (passed_us * SIM_DRIFT_UNIT + rate - 1) / rate;
+}
+
 /* --- one step ----------------------------------------------------------- */
 
 static void
@@ -44,8 +64,8 @@ schedule_tick (struct sim *sim, struct node *node, bool at_once)
   if (deadline == UINT64_MAX && !at_once)
     return;
   if (!at_once && deadline > node->base_ms &&
-      (deadline - node->base_ms) * SIM_MS > time)
-    time = (deadline - node->base_ms) * SIM_MS;
+      node_clock_at (node, deadline) > time)
+    time = node_clock_at (node, deadline);
   if (!at_once)
     time += sim_delay (sim, 100);
   if (time >= node->tick_us)
@@ -62,7 +82,7 @@ node_step (struct sim *sim, struct node *node, struct core_event *event)
   uint32_t i;
 
   assert (node->alive);
-  event->now_ms = node->base_ms + sim->now_us / SIM_MS;
+  event->now_ms = node_clock_ms (sim, node);
   event->random = sim_random (sim);
   sim_mix (sim, event->now_ms * 64 + event->type * 2 + (uint64_t) node->index);
   sim_mix (sim, (uint64_t) event->slot << 32 | (uint32_t) event->error);
@@ -324,6 +344,7 @@ node_link_up (struct sim *sim, struct node *node, uint32_t link)
 {
   struct core_event event = { .type = EV_LINK_UP, .link = link };
 
+  node->link_up_us = sim->now_us;
   node_step (sim, node, &event);
 }
 
@@ -358,6 +379,8 @@ node_init (struct sim *sim, int index)
 
   node->index = index;
   node->base_ms = 1 + sim_below (sim, 1000000);
+  node->drift = (int64_t) sim_below (sim, 2 * SIM_DRIFT_MAX + 1) -
+    SIM_DRIFT_MAX;
   record->node = sim_random (sim) | 1;
   record->size = cell_offset (sim->cells);
   record->region_size = (uint32_t) cell_offset (sim->region_cells);

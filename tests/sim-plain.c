@@ -52,7 +52,7 @@ lose (struct sim *sim, struct client *client)
     nbd_hang_up (sim, client->nbd[0]);
   client->live = false;
   client->nbd_count = 0;
-  load_dropped (client);
+  load_dropped (sim, client);
 }
 
 void

@@ -333,7 +333,10 @@ static void
 poll (struct sim *sim, const struct sim_event *event)
 {
   uint64_t elapsed_ms = (sim->now_us - sim->phase_us) / SIM_MS;
+  int n;
 
+  for (n = 0; n < SIM_NODES; n++)
+    check_handshake (sim, &sim->nodes[n]);
   switch (sim->phase) {
   case PHASE_RUN:
     if ((sim->op_count >= sim->op_limit &&
@@ -391,6 +394,10 @@ set_up (struct sim *sim, const struct sim_options *options)
   sim->think_us = sim_chance (sim, 3) ? 400
     : sim_chance (sim, 2)             ? 2500
                                       : 12000;
+  sim->cut_for_good = -1;
+  if (sim->model->partition && sim->model->proxied_min > 0 &&
+      sim_chance (sim, 6))
+    sim->cut_for_good = (int) sim_below (sim, SIM_NODES);
   if (options->requests != 0 && options->requests < sim->op_limit)
     sim->op_limit = options->requests;
 }

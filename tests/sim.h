@@ -55,7 +55,7 @@ enum {
   SIM_OUTSTANDING = 12, /* unanswered requests of a client */
   SIM_SESSION_CONNS = 2,
   SIM_FAULTS = 12,
-  SIM_GENERATIONS = 512,
+  SIM_GENERATIONS = 1024,
   SIM_TRACE_LINES = 200,
   SIM_TRACE_WIDTH = 160,
   SIM_WAITERS = SIM_SLOTS + 64,
@@ -98,9 +98,12 @@ cells_in (uint64_t offset, uint64_t length)
   return cell_at (offset + length) - cell_at (offset);
 }
 
-#define TAG_ZERO  UINT32_C (0x80000000)
-#define SIM_MS    UINT64_C (1000)
-#define SIM_NEVER UINT64_MAX
+#define TAG_ZERO       UINT32_C (0x80000000)
+#define SIM_MS         UINT64_C (1000)
+#define SIM_NEVER      UINT64_MAX
+/* A node's clock may go wrong by one in a hundred. */
+#define SIM_DRIFT_UNIT INT64_C (100000)
+#define SIM_DRIFT_MAX  (SIM_DRIFT_UNIT / 100)
 
 /* What a tag reads as: all zeros are the same. */
 static inline uint32_t
@@ -149,14 +152,21 @@ struct disk_snapshot {
 
 /* --- link --------------------------------------------------------------- */
 
+/* A frame on its way: a header and a payload as wire.c makes them.  Only
+ * the payloads of data frames and hashes stand for more bytes than they
+ * have: they are tags.
+ */
 struct packet {
   struct packet *next;
-  struct wire_frame frame;
+  struct wire_frame frame; /* what is sent; decoded: what came */
   bool eof;
   uint64_t ready_us;
   uint32_t *tags; /* data: contents; HASH_REPLY: hashes */
   struct wire_hello *hello;
-  uint8_t *payload;
+  uint8_t *payload; /* of the others */
+  uint8_t header[WIRE_HEADER];
+  uint64_t size, arrives; /* bytes, and how many of them get through */
+  bool noise;             /* a bit was changed on the way */
 };
 
 enum pipe_state { PIPE_WAIT, PIPE_UP, PIPE_CLOSING, PIPE_DOWN };
@@ -218,6 +228,7 @@ struct node {
   uint32_t life;
   uint64_t pause_until; /* stopped (SIGSTOP) */
   uint64_t base_ms;     /* where its clock began */
+  int64_t drift;        /* in SIM_DRIFT_UNIT: it goes so much faster */
   struct core *core;
   struct disk disk;
   uint64_t boot;
@@ -243,6 +254,7 @@ struct node {
 
   /* link */
   struct pipe *pipe;
+  uint64_t link_up_us;
   bool dialing;
   uint64_t dial_deadline;
   uint32_t dial_number;
@@ -317,8 +329,13 @@ struct client {
   uint32_t life;
   uint32_t depth;                /* requests at once */
   uint64_t cut_until[SIM_NODES]; /* partition from a node */
+  uint32_t flaps;                /* sessions that break when they begin */
+  uint32_t unanswered_sessions;  /* broken in a row without an answer */
+  bool wanders;                  /* and then the node is out of reach */
   uint32_t ops[SIM_OUTSTANDING]; /* unanswered, NO_OP: free */
   uint32_t op_count;
+  uint32_t doubts[SIM_OUTSTANDING]; /* writes that it was never told of */
+  uint32_t doubt_count;
 
   /* state file of a proxy */
   uint64_t id, session;
@@ -390,6 +407,10 @@ enum fault_kind {
   FAULT_SPACE,
   FAULT_SYNC,
   FAULT_TOGETHER,
+  FAULT_REFUSE,
+  FAULT_NOISE,
+  FAULT_FLAP,
+  FAULT_WANDER,
   FAULT_KINDS,
 };
 
@@ -454,6 +475,7 @@ struct sim {
   struct node nodes[SIM_NODES];
   uint32_t pipes;
   uint64_t partition_until;
+  uint64_t refuse_until; /* the peer's port is closed */
 
   struct client clients[SIM_CLIENTS];
   int client_count;
@@ -477,12 +499,14 @@ struct sim {
   uint64_t idle_until; /* no new requests before */
   uint32_t repairs;    /* scheduled and not done yet */
   bool store_fault;    /* a store error has been injected */
+  int cut_for_good;    /* clients cannot reach this node in the end; -1 */
 
   /* sim-check.c */
   uint32_t differing[SIM_REGIONS]; /* cells that differ */
   uint8_t differs[SIM_CELLS];
   struct seen_gen {
-    struct gen_id gen, parent;
+    struct gen_id gen;
+    struct seen_gen *parent;
     int acked_by; /* node, -1: nobody */
   } gens[SIM_GENERATIONS];
   uint32_t gen_count;
@@ -564,12 +588,14 @@ void link_put (struct sim *sim, struct node *node, uint32_t link,
                struct packet *packet);
 void link_close (struct sim *sim, struct node *node, bool silent);
 void link_cut (struct sim *sim);
+void link_noise (struct sim *sim, int to);
 void link_drained (struct sim *sim, struct node *node);
 
 /* sim-node.c */
 void node_init (struct sim *sim, int index);
 void node_start (struct sim *sim, struct node *node);
 void node_crash (struct sim *sim, struct node *node, bool power);
+uint64_t node_clock_ms (const struct sim *sim, const struct node *node);
 void node_step (struct sim *sim, struct node *node, struct core_event *event);
 void node_link_up (struct sim *sim, struct node *node, uint32_t link);
 void node_frame (struct sim *sim, struct node *node, struct packet *packet);
@@ -593,6 +619,7 @@ struct nbd *nbd_connect (struct sim *sim, struct client *client, int node,
 void nbd_request (struct sim *sim, struct nbd *nbd, uint32_t op);
 void nbd_hang_up (struct sim *sim, struct nbd *nbd); /* the client */
 void nbd_cut (struct sim *sim, struct nbd *nbd);     /* the network */
+void nbd_lose (struct nbd *nbd); /* what is on its way to the node */
 void nbd_opened (struct sim *sim, struct nbd *nbd, int error,
                  struct gen_id gen);
 void nbd_reply (struct sim *sim, struct nbd *nbd, uint32_t op, int error,
@@ -624,7 +651,7 @@ void load_refused (struct sim *sim, struct nbd *nbd);
 void load_answered (struct sim *sim, struct client *client, uint32_t op,
                     int error, uint32_t *tags);
 /* The client gives up all its requests: they have no answer. */
-void load_dropped (struct client *client);
+void load_dropped (struct sim *sim, struct client *client);
 bool load_idle (const struct sim *sim);
 
 /* sim-check.c */
@@ -637,6 +664,8 @@ void check_accepted (struct sim *sim, int node, struct gen_id gen);
 void check_record (struct sim *sim, const struct gen_record *record);
 void check_identical (struct sim *sim);
 bool check_converged (struct sim *sim, const char **why);
+bool check_may_forget (struct sim *sim);
+void check_handshake (struct sim *sim, const struct node *node);
 
 /* sim-history.c */
 void history_check (struct sim *sim);
