@@ -337,6 +337,17 @@ sim-mutants: deps
 sim-mutants-built: $(BUILD)/sim
 	@$(mutants_env) tests/sim-mutants.sh $(MUTANTS)
 
+GCOV ?= $(if $(is_clang),llvm-cov gcov,gcov)
+COVERAGE_SEEDS ?= 5000
+
+.PHONY: sim-coverage
+sim-coverage: deps
+	@BUILD=$(BUILD) GCOV='$(GCOV)' SEEDS=$(COVERAGE_SEEDS) \
+	  SOURCES='$(filter-out %/core-check.c %/meta.c %/exportname.c,$(PURE))' \
+	  COMPILE='$(CC) $(CPPFLAGS_ALL) $(CFLAGS_PC) $(CFLAGS_ALL)' \
+	  SIM_SOURCES='$(SIM_SRC) replicator/core-check.c' LIBS='$(LIBS_CORE)' \
+	  tests/sim-coverage.sh
+
 .PHONY: demo
 demo: deps
 	@$(MAKE) --no-print-directory demo-built
@@ -388,6 +399,8 @@ help:
 	@echo '  SIM_FLAGS=...     more: build/sim --help'
 	@echo 'make sim-mutants    does the simulator catch planted bugs?'
 	@echo '  MUTANTS=NAME...   only these of tests/mutants.txt; JOBS=2'
+	@echo 'make sim-coverage   branches of the core that it never takes'
+	@echo '  COVERAGE_SEEDS=5000, GCOV='
 	@echo 'V=1                 show the commands'
 	@echo 'make stories-update rewrite the traces in tests/stories'
 	@echo 'make tidy           layout, lengths, imports of the pure objects'
