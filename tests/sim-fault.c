@@ -84,6 +84,7 @@ static const struct weight {
   { FAULT_WRITE, 0, 0, 4 },
   { FAULT_SPACE, 0, 0, 4 },
   { FAULT_SYNC, 0, 0, 4 },
+  { FAULT_META, 0, 0, 3 },
   { FAULT_TOGETHER, 0, 6, 0 },
   { FAULT_REFUSE, 0, 2, 1 },
   { FAULT_NOISE, 0, 2, 1 },
@@ -151,6 +152,26 @@ plan_one (struct sim *sim, struct fault *fault)
                                : plan_random (sim, 4000 * SIM_MS);
 }
 
+/* Node and client die while a write is under way and are soon back; when
+ * the client has seen a little of what is left, the node dies again.
+ */
+static void
+plan_twice (struct sim *sim, struct fault *first, struct fault *second)
+{
+  if (plan_random (sim, 2) == 0) {
+    first->action = ACT_LOCAL;
+    first->delay_us = plan_random (sim, 500);
+  }
+  if (second == NULL || plan_random (sim, 3) == 0)
+    return;
+  second->kind = plan_random (sim, 2) ? FAULT_POWER : FAULT_CRASH;
+  second->node = first->node;
+  second->wait_us = plan_random (sim, 20 * SIM_MS);
+  second->action = ACT_COMPLETE;
+  second->nth = 1 + (uint32_t) plan_random (sim, 4);
+  second->delay_us = 50 + plan_random (sim, 800);
+}
+
 /* Each run leaves out about half of the kinds (swarm testing, Groce et
  * al. 2012), so that those left meet each other more often; in a burst
  * they come close together.
@@ -182,6 +203,10 @@ fault_plan (struct sim *sim)
   sim->fault_count = (uint32_t) plan_random (sim, SIM_FAULTS + 1);
   for (i = 0; i < sim->fault_count; i++)
     plan_one (sim, &sim->faults[i]);
+  for (i = 0; i < sim->fault_count; i++)
+    if (sim->faults[i].kind == FAULT_TOGETHER)
+      plan_twice (sim, &sim->faults[i],
+                  i + 1 < sim->fault_count ? &sim->faults[i + 1] : NULL);
   sim->fault_planned = sim->fault_count;
   if (sim->fault_count > sim->options.faults)
     sim->fault_count = sim->options.faults;
@@ -217,7 +242,7 @@ repair_disk (struct sim *sim, const struct sim_event *event)
 
   sim->repairs--;
   disk->fail_read = disk->fail_write = disk->fail_space = false;
-  disk->fail_sync = false;
+  disk->fail_sync = disk->fail_meta = false;
   disk->slow_us = 0;
 }
 
@@ -348,6 +373,7 @@ strike_disk (struct sim *sim, const struct fault *fault)
     disk->fail_space = fault->kind == FAULT_SPACE;
     disk->fail_write = disk->fail_space || fault->kind == FAULT_WRITE;
     disk->fail_sync = fault->kind == FAULT_SYNC;
+    disk->fail_meta = fault->kind == FAULT_META;
   }
   repair_after (sim, fault->length_us, repair_disk, (uint32_t) fault->node, 0);
 }
@@ -401,6 +427,7 @@ strike (struct sim *sim, const struct fault *fault)
     "noise",
     "flap",
     "wander",
+    "meta",
   };
   struct node *node = &sim->nodes[fault->node];
 
@@ -433,6 +460,7 @@ strike (struct sim *sim, const struct fault *fault)
   case FAULT_READ:
   case FAULT_WRITE:
   case FAULT_SPACE:
+  case FAULT_META:
   case FAULT_SYNC: strike_disk (sim, fault); break;
   default: strike_client (sim, fault); break;
   }
@@ -453,7 +481,8 @@ wants_whole_pair (const struct fault *fault)
   case FAULT_READ:
   case FAULT_WRITE:
   case FAULT_SPACE:
-  case FAULT_SYNC: return true;
+  case FAULT_SYNC:
+  case FAULT_META: return true;
   default: return false;
   }
 }
@@ -462,7 +491,7 @@ static bool
 is_store (enum fault_kind kind)
 {
   return kind == FAULT_READ || kind == FAULT_WRITE || kind == FAULT_SPACE ||
-    kind == FAULT_SYNC;
+    kind == FAULT_SYNC || kind == FAULT_META;
 }
 
 static bool
@@ -553,7 +582,7 @@ fault_heal (struct sim *sim)
     struct disk *disk = &node->disk;
 
     disk->fail_read = disk->fail_write = disk->fail_space = false;
-    disk->fail_sync = false;
+    disk->fail_sync = disk->fail_meta = false;
     disk->slow_us = 0;
     node->pause_until = 0;
     if (node->alive && sim->store_fault) {

@@ -159,6 +159,29 @@ serve_request (struct sim *sim, struct node *node, struct nbd *nbd,
   node_step (sim, node, &event);
 }
 
+/* The node notices that a client has gone which it still keeps waiting. */
+static void
+notice (struct sim *sim, const struct sim_event *event)
+{
+  struct nbd *nbd = event->data;
+  struct core_event hangup = { .type = EV_HANGUP, .slot = nbd->slot };
+
+  if (nbd->server == NBD_OPENING ||
+      (nbd->server == NBD_OPEN && nbd->requests > 0))
+    node_step (sim, &sim->nodes[nbd->node], &hangup);
+}
+
+static void
+hung_up (struct sim *sim, struct nbd *nbd)
+{
+  struct sim_event event = node_event (&sim->nodes[nbd->node], notice);
+
+  nbd->server_eof = true;
+  event.data = nbd;
+  if (nbd->server == NBD_OPENING || nbd->server == NBD_OPEN)
+    sim_after (sim, sim_delay (sim, 1000), event);
+}
+
 static bool
 held_back (struct sim *sim, const struct nbd *nbd,
            const struct sim_event *event)
@@ -197,7 +220,7 @@ to_server (struct sim *sim, const struct sim_event *event)
   /* nbdkit answers the open before it reads on. */
   if (nbd->server == NBD_OPENING) {
     if (message->type == MSG_EOF)
-      nbd->server_eof = true;
+      hung_up (sim, nbd);
     else
       sim_after (sim, 1000, *event);
     return;
@@ -209,7 +232,7 @@ to_server (struct sim *sim, const struct sim_event *event)
   case MSG_OPEN: serve_open (sim, node, nbd); break;
   case MSG_REQUEST: serve_request (sim, node, nbd, message->op); break;
   default:
-    nbd->server_eof = true;
+    hung_up (sim, nbd);
     if (nbd->server == NBD_NEW)
       nbd->server = NBD_DONE;
     close_soon (sim, nbd);

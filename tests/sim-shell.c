@@ -111,8 +111,11 @@ record_durable (struct sim *sim, const struct sim_event *event)
   struct node *node = &sim->nodes[event->node];
   struct core_event done = { .type = EV_SB_DURABLE, .version = event->c };
 
-  node->disk.record = node->record_next;
   node->record_busy = false;
+  if (node->disk.fail_meta)
+    done.error = EIO;
+  else
+    node->disk.record = node->record_next;
   node_step (sim, node, &done);
 }
 
@@ -137,8 +140,11 @@ map_durable (struct sim *sim, const struct sim_event *event)
   struct node *node = &sim->nodes[event->node];
   struct core_event done = { .type = EV_MAP_DURABLE };
 
-  memcpy (node->disk.map, node->map_next, sizeof node->disk.map);
   node->map_busy = false;
+  if (node->disk.fail_meta)
+    done.error = EIO;
+  else
+    memcpy (node->disk.map, node->map_next, sizeof node->disk.map);
   check_map (sim);
   node_step (sim, node, &done);
 }
@@ -478,7 +484,7 @@ shell_trace_event (struct sim *sim, const struct node *node,
     "start",      "tick",       "open",        "close",          "request",
     "local-done", "link-up",    "link-down",   "connect-failed", "frame",
     "applied",    "sb-durable", "map-durable", "store-synced",   "chunk-done",
-    "chunk-free", "stop",
+    "chunk-free", "hangup",     "stop",
   };
 
   if (!sim_tracing (sim) || event->type == EV_TICK ||

@@ -137,7 +137,7 @@ struct disk {
   uint64_t dirty[SIM_CELLS / 64];
   struct gen_record record; /* the superblock */
   uint8_t map[MARKS_PAGE_BYTES];
-  bool fail_read, fail_write, fail_space, fail_sync;
+  bool fail_read, fail_write, fail_space, fail_sync, fail_meta;
   bool sync_failed; /* once failed, for this process: for good */
   uint64_t slow_us; /* added to each operation */
 };
@@ -411,6 +411,7 @@ enum fault_kind {
   FAULT_NOISE,
   FAULT_FLAP,
   FAULT_WANDER,
+  FAULT_META,
   FAULT_KINDS,
 };
 
