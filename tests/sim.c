@@ -18,7 +18,7 @@
 
 #include "sim.h"
 
-enum { SEEDS_PER_MODE = 200 };
+enum { SEEDS_PER_MODE = 100 };
 
 struct settings {
   struct sim_options options;

@@ -23,8 +23,10 @@
  * it there, with TAG_ZERO for writes that zero.  A sector of 512 bytes,
  * which a disk writes as a whole, is two cells; where one ends and the
  * other begins differs from sector to sector, so that requests begin and
- * end at any byte.  Nothing here may read a clock, use an address as a number, or take randomness
- * from anywhere but the seed.
+ * end at any byte.
+ *
+ * Nothing here may read a clock, use an address as a number, or take
+ * randomness from anywhere but the seed.
  */
 #ifndef DUET_SIM_H
 #define DUET_SIM_H
