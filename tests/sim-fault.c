@@ -90,6 +90,7 @@ static const struct weight {
   { FAULT_NOISE, 0, 2, 1 },
   { FAULT_FLAP, 0, 2, 0 },
   { FAULT_WANDER, 0, 3, 0 },
+  { FAULT_DEAF, 0, 3, 0 },
 };
 
 static uint32_t
@@ -344,6 +345,27 @@ forget_and_turn (struct sim *sim, const struct sim_event *event)
   load_start (sim, client, true);
 }
 
+/* The primary does not see that the link is dead.  The client goes to the
+ * other node, and comes back without memory.
+ */
+static void
+strike_deaf (struct sim *sim, const struct fault *fault)
+{
+  struct client *client = &sim->clients[0];
+  uint64_t length_us = 80 * SIM_MS + fault->length_us % (500 * SIM_MS);
+  uint32_t i;
+
+  if (!client->live)
+    return;
+  link_deafen (sim, client->node);
+  sim->refuse_until = sim->now_us + 2 * length_us;
+  for (i = 0; i < client->nbd_count; i++)
+    nbd_cut (sim, client->nbd[i]);
+  client->cut_until[client->node] = sim->now_us + length_us;
+  repair_after (sim, length_us, forget_and_turn, 1 - (uint32_t) client->node,
+                0);
+}
+
 /* The nodes are cut off from each other.  The client makes a generation at
  * one, which never answers it, goes to the other, and then comes back
  * without memory.
@@ -427,6 +449,7 @@ strike (struct sim *sim, const struct fault *fault)
     "noise",
     "flap",
     "wander",
+    "deaf",
     "meta",
   };
   struct node *node = &sim->nodes[fault->node];
@@ -448,6 +471,7 @@ strike (struct sim *sim, const struct fault *fault)
     break;
   case FAULT_FLAP: strike_flap (sim, fault); break;
   case FAULT_WANDER: strike_wander (sim, fault); break;
+  case FAULT_DEAF: strike_deaf (sim, fault); break;
   case FAULT_PARTITION:
     sim->partition_until = sim->now_us + fault->length_us;
     break;

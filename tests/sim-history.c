@@ -11,7 +11,8 @@
  * pending on one cell at any time, so the set stays small.
  *
  * A write that was sent more than once may take effect more than once
- * until it is answered (the exception of I3).  One that was never
+ * until it is answered (the exception of I3), but never over a write of
+ * its own client: that is not sent before.  One that was never
  * answered, or answered by an error, may take effect at any later time.
  *
  * Atomicity over several cells: of two writes that were answered and
@@ -79,6 +80,17 @@ add_world (struct search *search, struct world world)
   search->worlds[search->count++] = world;
 }
 
+/* Is VALUE of another write of the same life of the same client? */
+static bool
+own_value (const struct search *search, uint32_t number, uint32_t value)
+{
+  const struct op *ops = search->sim->ops;
+
+  return value != 0 && value - 1 != number &&
+    ops[value - 1].client == ops[number].client &&
+    ops[value - 1].client_life == ops[number].client_life;
+}
+
 /* Everything that pending writes can lead to. */
 static void
 close_worlds (struct search *search)
@@ -91,8 +103,10 @@ close_worlds (struct search *search)
       const struct pending *p = &search->pending[i];
 
       bit = 1u << i;
-      if (!p->used || !p->write ||
-          ((search->worlds[w].done & bit) && !p->again))
+      if (!p->used || !p->write)
+        continue;
+      if ((search->worlds[w].done & bit) &&
+          (!p->again || own_value (search, p->op, search->worlds[w].value)))
         continue;
       next.value = p->value;
       next.done = search->worlds[w].done | bit;

@@ -317,6 +317,20 @@ link_cut (struct sim *sim)
   }
 }
 
+/* One end hears nothing any more, and the other that it is over. */
+void
+link_deafen (struct sim *sim, int deaf)
+{
+  struct pipe *pipe = sim->nodes[deaf].pipe;
+
+  if (pipe == NULL || pipe->end[deaf].state != PIPE_UP)
+    return;
+  drop_inbox (&pipe->end[deaf]);
+  pipe->end[deaf].muted = true;
+  if (!pipe->end[1 - deaf].muted)
+    send_eof (sim, pipe, 1 - deaf, sim_delay (sim, 300));
+}
+
 /* The node has finished with the store: the connection is forgotten. */
 void
 link_drained (struct sim *sim, struct node *node)

@@ -14,13 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "sim.h"
 
 enum {
-  RUN_SECONDS = 60, /* a child that hangs is killed */
+  RUN_SECONDS = 60, /* of processor time: a child that hangs is killed */
   BATCH_SEEDS = 50, /* seeds of one child */
   JOBS_MAX = 64,
 };
@@ -56,6 +57,15 @@ report_new (void)
   return report;
 }
 
+/* SIGPROF after so much processor time; 0: never. */
+static void
+limit_time (long seconds)
+{
+  struct itimerval limit = { .it_value = { .tv_sec = seconds } };
+
+  setitimer (ITIMER_PROF, &limit, NULL);
+}
+
 static void
 run_seeds (const struct sim_options *options, uint64_t count)
 {
@@ -65,10 +75,10 @@ run_seeds (const struct sim_options *options, uint64_t count)
   for (i = 0; i < count; i++) {
     one.seed = options->seed + i;
     sim_report->seed = one.seed;
-    alarm (RUN_SECONDS);
+    limit_time (RUN_SECONDS);
     sim_run (&one);
   }
-  alarm (0);
+  limit_time (0);
 }
 
 static pid_t
@@ -99,7 +109,7 @@ judge (int status, struct sim_report *report)
     return true;
   if (!report->failed && WIFSIGNALED (status))
     snprintf (report->rule, sizeof report->rule,
-              WTERMSIG (status) == SIGALRM ? "a step does not end (%s)"
+              WTERMSIG (status) == SIGPROF ? "a step does not end (%s)"
                                            : "an assertion failed (%s)",
               strsignal (WTERMSIG (status)));
   else if (!report->failed)

@@ -413,6 +413,7 @@ enum fault_kind {
   FAULT_NOISE,
   FAULT_FLAP,
   FAULT_WANDER,
+  FAULT_DEAF,
   FAULT_META,
   FAULT_KINDS,
 };
@@ -592,6 +593,7 @@ void link_put (struct sim *sim, struct node *node, uint32_t link,
 void link_close (struct sim *sim, struct node *node, bool silent);
 void link_cut (struct sim *sim);
 void link_noise (struct sim *sim, int to);
+void link_deafen (struct sim *sim, int deaf);
 void link_drained (struct sim *sim, struct node *node);
 
 /* sim-node.c */
