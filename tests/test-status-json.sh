@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The keys of a node's JSON status are those that duetctl(1) lists, no more
+# and no less, in every state: before the peer has come, in sync, alone,
+# and in a resync.
+. "$(dirname "$0")/functions.sh"
+. tests/volume-functions.sh
+
+kinds='read write trim zero flush'
+
+# The keys in the manual, one a line; those of a resync are left out
+# unless asked for, for there it says null.
+promised ()
+{
+  sed -n '/^=head1 JSON/,/^=head2/s/^ \([a-z][A-Za-z0-9_.]*\)\( .*\)*$/\1/p' \
+    docs/duetctl.pod | grep -v '^resync$\|^requests$' |
+    while read -r key; do
+      case $key in
+        resync.*) [ "$1" = no ] || echo "$key" ;;
+        requests.KIND.*)
+          for kind in $kinds; do echo "requests.$kind.${key##*.}"; done ;;
+        *) echo "$key" ;;
+      esac
+    done
+  [ "$1" = yes ] || echo resync
+}
+
+# The keys that lead to a value; a list counts as one.
+present ()
+{
+  jq -r '[paths | select (all (type == "string"))] as $all
+         | $all[] | . as $p
+         | select (all ($all[]; .[:$p | length] != $p or . == $p))
+         | join (".")' "$1"
+}
+
+# check NAME [yes]: NAME's keys now; yes if it resyncs.
+check ()
+{
+  node_status "$1" > "$dir/status"
+  diff <(promised "${2:-no}" | sort) <(present "$dir/status" | sort) ||
+    fail "the keys of $1 ($(jq -r .state "$dir/status")) are others"
+}
+
+[ "$(promised yes | wc -l)" -gt 40 ] || fail 'the manual has no list of keys'
+start_node a
+check a
+start_node b
+wait_insync
+check a
+choose_primary a
+start_proxy
+nbdsh "$proxy_uri" 'h.pread(1, 0)'
+check a
+check b
+kill_node b
+nbdsh "$proxy_uri" 'h.pwrite(os.urandom(32 << 20), 0)'
+[ "$(node_state a)" = solo ] || fail "a is $(node_state a)"
+check a
+kill_node a
+start_node a resync-rate=1M
+start_node b
+wait_for 20 '[ "$(node_status a .resync.active)" = true ]'
+check a yes
+check b
+
+# Each is of the kind that the manual says, and in its unit.
+node_status a | jq -e '(.size_bytes == 67108864)
+  and (.resync.total_bytes >= 32 * 1048576)
+  and (.dirty_bytes >= .resync.total_bytes - .resync.done_bytes - 1048576)
+  and (.generation.id | test ("^[0-9a-f]{16}$"))
+  and (.members | type == "array") and (.peer.connected == true)
+  and (.peer.state == "syncing")' > /dev/null || fail "$(node_status a)"
