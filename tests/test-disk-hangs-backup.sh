@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The backup's disk neither works nor gives an error: after ten times dead=
+# the primary goes on without it, the client sees a pause and no error, and
+# the backup is brought up to date when its disk is back.
+. "$(dirname "$0")/functions.sh"
+. tests/volume-functions.sh
+. tests/writer-functions.sh
+
+require_root
+require_command fsfreeze mkfs.ext4
+mkdir "$dir/mnt"
+truncate -s 200M "$dir/disk"
+mkfs.ext4 -q -F "$dir/disk"
+thaw ()
+{
+  fsfreeze -u "$dir/mnt" 2> /dev/null || true
+}
+trap 'thaw; umount -l "$dir/mnt" 2> /dev/null; on_exit' EXIT
+mount -o loop "$dir/disk" "$dir/mnt" || skip 'cannot mount'
+
+start_node a dead=400
+start_node b dead=400 file="$dir/mnt/img" meta="$dir/b.meta"
+wait_insync
+choose_primary a
+start_proxy
+start_writer
+fsfreeze -f "$dir/mnt" || skip 'cannot freeze'
+start=$(now_ms)
+wait_state a solo 20
+took=$(($(now_ms) - start))
+wait_written 50
+echo "given up after $took ms"
+[ "$took" -ge 3500 ] || fail 'given up too soon'
+thaw
+wait_insync
+stop_writer
+cmp "$dir/a.img" "$dir/mnt/img" || fail 'the data files differ'
