@@ -11,7 +11,7 @@
 
 enum {
   HOLD_MS = 50, /* how far ahead faults that stay are kept up */
-  BLOCK_SECTORS = MARKS_BLOCK / SIM_SECTOR,
+  BLOCK_CELLS = SIM_BLOCK_CELLS,
   CLIENTS = 3,
   DISK_SLOW_US = 300000,
   DISK_HANGS_US = 9000000,
@@ -53,10 +53,10 @@ issue (struct sim *sim, const struct step_arguments *arguments,
   *op = (struct op){ .kind = kind,
                      .client = client->index,
                      .client_life = client->life,
-                     .first = block * BLOCK_SECTORS,
-                     .count = count * BLOCK_SECTORS,
+                     .first = block * BLOCK_CELLS,
+                     .count = count * BLOCK_CELLS,
                      .invoked = ++sim->order };
-  if (count == 0 || op->first + op->count > sim->sectors)
+  if (count == 0 || op->first + op->count > sim->cells)
     sim_fail (sim, "there are no such blocks");
   if (kind != OP_READ) {
     op->values = sim_alloc (sim, op->count * sizeof *op->values);
@@ -400,14 +400,14 @@ do_expect_served (struct sim *sim, const struct step_arguments *arguments)
 
 static void
 expect_block (struct sim *sim, const struct step_arguments *arguments,
-              const uint32_t *sectors, bool wanted)
+              const uint32_t *cells, bool wanted)
 {
-  const uint32_t *block = sectors + arguments->number[0] * BLOCK_SECTORS;
+  const uint32_t *block = cells + arguments->number[0] * BLOCK_CELLS;
   uint32_t i, value;
   char name[80], write[32];
 
   snprintf (write, sizeof write, "write %u of", arguments->number[1]);
-  for (i = 0; i < BLOCK_SECTORS; i++) {
+  for (i = 0; i < BLOCK_CELLS; i++) {
     value = tag_value (block[i]);
     snprintf (name, sizeof name, "zeros");
     if (value != 0)

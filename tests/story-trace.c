@@ -322,11 +322,11 @@ op_number (const struct sim *sim, uint32_t op)
 void
 trace_op_name (const struct sim *sim, uint32_t op, char *name, size_t size)
 {
-  enum { SECTORS = MARKS_BLOCK / SIM_SECTOR };
+  enum { CELLS = SIM_BLOCK_CELLS };
   const struct op *o = &sim->ops[op];
   char blocks[48];
 
-  block_range (o->first / SECTORS, o->count / SECTORS, blocks, sizeof blocks);
+  block_range (o->first / CELLS, o->count / CELLS, blocks, sizeof blocks);
   if (o->kind == OP_READ)
     snprintf (name, size, "read of %s", blocks);
   else
@@ -647,7 +647,7 @@ client_changes (const struct client *client)
   }
 }
 
-/* What the sectors of a read hold, as the numbers of writes. */
+/* What the cells of a read hold, as the numbers of writes. */
 static void
 read_found (const struct sim *sim, const struct op *op, char *text, size_t size)
 {
