@@ -39,9 +39,11 @@ format (const struct proxystate *state, char *text)
                    state->generation.id);
 }
 
-/* What is read must be what we would write, to the letter. */
+/* What is read must be what we would write, to the letter and no further:
+ * TEXT may have zero bytes in it.
+ */
 static int
-parse (const char *text, struct proxystate *state)
+parse (const char *text, ssize_t length, struct proxystate *state)
 {
   char again[TEXT_MAX];
 
@@ -51,8 +53,10 @@ parse (const char *text, struct proxystate *state)
               &state->client, &state->session, &state->generation.epoch,
               &state->generation.id) != 4)
     return -1;
-  format (state, again);
-  return strcmp (text, again) == 0 && state->client != 0 ? 0 : -1;
+  return format (state, again) == length && strcmp (text, again) == 0 &&
+      state->client != 0
+    ? 0
+    : -1;
 }
 
 /* The whole file into TEXT.  Its length, or -1. */
@@ -93,6 +97,7 @@ int
 proxystate_load (const char *path, struct proxystate *state, const char **why)
 {
   char text[TEXT_MAX];
+  ssize_t length;
   int fd = take_lock (path);
 
   if (fd == -1) {
@@ -102,12 +107,13 @@ proxystate_load (const char *path, struct proxystate *state, const char **why)
     return -1;
   }
   memset (state, 0, sizeof *state);
-  if (read_text (path, text) == -1) {
+  length = read_text (path, text);
+  if (length == -1) {
     if (errno == ENOENT)
       return fd;
     *why = "cannot read it";
   }
-  else if (parse (text, state) == 0)
+  else if (parse (text, length, state) == 0)
     return fd;
   else {
     errno = EINVAL;
