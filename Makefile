@@ -86,13 +86,16 @@ DUETCTL := replicator/duetctl.c
 # Tests are found by name: check-NAME.c is a unit test program, sim*.c
 # together are the simulator, story*.c on the same parts tell the stories,
 # tool-NAME.c is a program that end-to-end tests call, test-NAME.sh is an
-# end-to-end test.
+# end-to-end test, fuzz-NAME.c is a fuzz target, which becomes a test
+# program with fuzz-main.c.
 UNIT_SRC := $(sort $(wildcard tests/check-*.c))
 SIM_SRC := $(sort $(wildcard tests/sim*.c))
 STORY_SRC := $(sort $(wildcard tests/story*.c))
 # The world without the simulator's own front.
 WORLD_SRC := $(filter-out tests/sim.c tests/sim-runner.c,$(SIM_SRC))
 TOOL_SRC := $(sort $(wildcard tests/tool-*.c))
+FUZZ_MAIN_SRC := tests/fuzz-main.c
+FUZZ_SRC := $(filter-out $(FUZZ_MAIN_SRC),$(sort $(wildcard tests/fuzz-*.c)))
 MAN_SRC := $(sort $(wildcard docs/*.pod))
 
 # Preloaded into nbdkit by tests of sanitizer builds.
@@ -102,8 +105,8 @@ PRELOAD_SRC := $(sort $(wildcard tests/preload-*.c))
 
 LIBRARY := $(PURE) $(SHELLS) $(PROXY)
 SOURCES := $(LIBRARY) $(DUET) $(DUETPROXY) $(DUETCTL) \
-  $(UNIT_SRC) $(SIM_SRC) $(STORY_SRC) $(TOOL_SRC) $(PRELOAD_SRC) \
-  $(SAN_FIRST_SRC)
+  $(UNIT_SRC) $(SIM_SRC) $(STORY_SRC) $(TOOL_SRC) $(FUZZ_SRC) \
+  $(FUZZ_MAIN_SRC) $(PRELOAD_SRC) $(SAN_FIRST_SRC)
 
 # --------------------------------------------------------------- flags
 
@@ -141,6 +144,16 @@ LDFLAGS_PLUGIN += -Wl,-z,nodelete
 CPPFLAGS_ALL += -DDUET_CHECK=1
 endif
 
+# `make fuzz` calls make with FUZZ=1 and CC=clang: everything is
+# sanitized, and libFuzzer stands instead of fuzz-main.c.
+FUZZ ?=
+ifneq ($(FUZZ),)
+FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined \
+  -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+CFLAGS_ALL += $(FUZZ_FLAGS)
+LDFLAGS_FUZZ := -fsanitize=fuzzer
+endif
+
 # Asked when first needed and then remembered, so that `make deps` and
 # `make clean` work where nothing is installed.
 pkg_once = $(eval $(1) := $$(shell pkg-config $(2)))$($(1))
@@ -166,6 +179,7 @@ UNIT := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/%)
 SIM := $(if $(SIM_SRC),$(BUILD)/sim)
 STORY := $(BUILD)/story
 TOOLS := $(TOOL_SRC:tests/%.c=$(BUILD)/tests/%)
+FUZZERS := $(FUZZ_SRC:tests/%.c=$(BUILD)/tests/%)
 PRELOAD := $(PRELOAD_SRC:tests/%.c=$(BUILD)/tests/%.so)
 SAN_FIRST := $(if $(SAN),$(BUILD)/sanitizer-first.so)
 MAN := $(MAN_SRC:docs/%.pod=$(BUILD)/man/%.1)
@@ -175,7 +189,7 @@ E2E := $(sort $(wildcard tests/test-*.sh))
 all: $(PLUGINS) $(BUILD)/duetctl $(BUILD)/nbdkit $(MAN)
 
 .PHONY: tests
-tests: $(UNIT) $(SIM) $(STORY) $(TOOLS) $(PRELOAD) $(SAN_FIRST)
+tests: $(UNIT) $(SIM) $(STORY) $(FUZZERS) $(TOOLS) $(PRELOAD) $(SAN_FIRST)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -229,6 +243,14 @@ $(STORY): $(call checkobj,$(STORY_SRC) $(WORLD_SRC)) \
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CORE)
 
+$(FUZZERS): $(BUILD)/tests/%: $(BUILD)/obj-check/tests/%.o \
+    $(if $(FUZZ),,$(call checkobj,$(FUZZ_MAIN_SRC))) \
+    $(BUILD)/libduet-check.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDFLAGS_FUZZ) -o $@ $^ \
+	  $(LIBS_NBD) $(LIBS_CORE)
+
 $(TOOLS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libduet.a
 	@mkdir -p $(@D)
 	$(call say,LD)
@@ -264,8 +286,8 @@ DEPS := gcc make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev libnbd-bin \
   liburcu-dev libisal-dev libxxhash-dev libjansson-dev check \
   qemu-utils fio jq perl python3-libnbd e2fsprogs iproute2 socat \
   dpkg-dev libgnutls28-dev debian-archive-keyring
-# For `make tidy` and CC=clang.
-DEPS_DEV := $(DEPS) clang clang-format
+# For `make tidy`, CC=clang and `make fuzz`.
+DEPS_DEV := $(DEPS) clang clang-format llvm libclang-rt-dev
 
 KEYRINGS := /usr/share/keyrings
 
@@ -302,7 +324,7 @@ check: deps
 .PHONY: check-built
 check-built: all tests
 	@BUILD=$(BUILD) SAN=$(SAN) CC='$(CC)' \
-	  tests/run.sh $(UNIT) $(STORY) $(SIM) $(E2E)
+	  tests/run.sh $(UNIT) $(STORY) $(SIM) $(FUZZERS) $(E2E)
 
 # Rewrite the traces of the stories; look at the difference before commit.
 .PHONY: stories-update
@@ -348,6 +370,18 @@ sim-coverage: deps
 	  SIM_SOURCES='$(SIM_SRC) replicator/core-check.c' LIBS='$(LIBS_CORE)' \
 	  tests/sim-coverage.sh
 
+# Each target for SECONDS, from tests/corpus/NAME; TARGETS= chooses some.
+SECONDS ?= 60
+TARGETS ?= $(FUZZ_SRC:tests/fuzz-%.c=%)
+make_fuzzers = $(MAKE) --no-print-directory CC=clang BUILD=build-fuzz FUZZ=1 \
+  fuzzers
+.PHONY: fuzz fuzz-corpus fuzzers
+fuzz: deps-dev
+	@$(make_fuzzers)
+	@tests/fuzz.sh build-fuzz '$(SECONDS)' $(TARGETS)
+
+fuzzers: $(FUZZERS)
+
 .PHONY: demo
 demo: deps
 	@$(MAKE) --no-print-directory demo-built
@@ -378,7 +412,7 @@ install: $(PLUGINS) $(BUILD)/duetctl $(MAN)
 
 .PHONY: clean distclean
 clean:
-	rm -rf build build-address build-thread build-clang
+	rm -rf build build-address build-thread build-clang build-fuzz
 
 distclean: clean
 	rm -rf build-deps
@@ -401,6 +435,10 @@ help:
 	@echo '  MUTANTS=NAME...   only these of tests/mutants.txt; JOBS=2'
 	@echo 'make sim-coverage   branches of the core that it never takes'
 	@echo '  COVERAGE_SEEDS=5000, GCOV='
+
+	@echo 'make fuzz           clang, libFuzzer: look for inputs that break it'
+	@echo '  SECONDS=60        for each target'
+	@echo '  TARGETS="core"    only these'
 	@echo 'V=1                 show the commands'
 	@echo 'make stories-update rewrite the traces in tests/stories'
 	@echo 'make tidy           layout, lengths, imports of the pure objects'
