@@ -27,7 +27,8 @@
  *      60  u32  data            enum data_state
  *      64  u64  primary         node id of the primary; 0: none yet
  *      72  u32  flags           1 both, 2 answered, 4 discard, 8 has_data
- *      76  u32  history_count   0 .. 32
+ *      76  u32  history_count   0 .. 32; 0 if data is blank, not 0 if it
+ *                               is current
  *      80  48 bytes of zeros
  *     128  32 generations of 40 bytes, the present one first:
  *              0  u64 epoch (not 0), 8 u64 id, 16 u64 client,
@@ -225,6 +226,16 @@ decode_history (const uint8_t *slot, struct gen_record *record)
   return all_bytes (slot + used, SLOT_CRC - used, 0);
 }
 
+/* A copy that was never part of a volume has no generations; one that
+ * holds all that its generation acknowledged has at least that one.
+ */
+static bool
+history_suits (uint32_t data, uint32_t count)
+{
+  return (data != DATA_BLANK || count == 0) &&
+    (data != DATA_CURRENT || count > 0);
+}
+
 bool
 meta_is_region_size (uint32_t size)
 {
@@ -268,7 +279,9 @@ meta_decode (const uint8_t slot[META_SLOT], struct gen_record *record,
   if (get32 (slot + SLOT_VERSION) != META_VERSION || number == 0 ||
       found.node == 0 || found.size == 0 || found.size > INT64_MAX ||
       !meta_is_region_size (found.region_size) ||
-      found.data >= DATA_STATE_COUNT || (flags & ~(uint32_t) FLAG_ALL) != 0 ||
+      found.data >= DATA_STATE_COUNT ||
+      !history_suits (found.data, get32 (slot + SLOT_COUNT)) ||
+      (flags & ~(uint32_t) FLAG_ALL) != 0 ||
       !all_bytes (slot + SLOT_RESERVED, SLOT_HISTORY - SLOT_RESERVED, 0) ||
       !decode_history (slot, &found))
     return META_BAD_VALUE;
