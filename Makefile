@@ -149,8 +149,11 @@ endif
 FUZZ ?=
 ifneq ($(FUZZ),)
 FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined \
-  -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+  -fno-sanitize-recover=undefined -fno-omit-frame-pointer \
+  -fsanitize-ignorelist=tests/fuzz-ignore.txt \
+  -fsanitize-coverage-ignorelist=tests/fuzz-ignore.txt
 CFLAGS_ALL += $(FUZZ_FLAGS)
+CPPFLAGS_ALL += -DFUZZ_MUTATOR=1
 LDFLAGS_FUZZ := -fsanitize=fuzzer
 endif
 
@@ -378,7 +381,15 @@ make_fuzzers = $(MAKE) --no-print-directory CC=clang BUILD=build-fuzz FUZZ=1 \
 .PHONY: fuzz fuzz-corpus fuzzers
 fuzz: deps-dev
 	@$(make_fuzzers)
-	@tests/fuzz.sh build-fuzz '$(SECONDS)' $(TARGETS)
+	@tests/fuzz.sh run build-fuzz '$(SECONDS)' $(TARGETS)
+
+# Make tests/corpus anew: from real sessions, from what is there, and from
+# what `make fuzz` has found.
+fuzz-corpus: deps-dev all $(BUILD)/tests/tool-record
+	@$(make_fuzzers)
+	@rm -rf build-fuzz/recorded
+	@BUILD=$(BUILD) tests/record-corpus.sh build-fuzz/recorded
+	@tests/fuzz.sh merge build-fuzz 8192 $(TARGETS)
 
 fuzzers: $(FUZZERS)
 
@@ -439,6 +450,7 @@ help:
 	@echo 'make fuzz           clang, libFuzzer: look for inputs that break it'
 	@echo '  SECONDS=60        for each target'
 	@echo '  TARGETS="core"    only these'
+	@echo 'make fuzz-corpus    tests/corpus anew, from real sessions and finds'
 	@echo 'V=1                 show the commands'
 	@echo 'make stories-update rewrite the traces in tests/stories'
 	@echo 'make tidy           layout, lengths, imports of the pure objects'

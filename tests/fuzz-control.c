@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * fuzz-control.c: requests on the control socket.  The input is what an
- * administrator's program sends; every seventh byte value of it may also
- * end one packet and begin the next.  The engine behind it is only a set of
+ * administrator's program sends; some of its bytes end one packet and
+ * begin the next.  The engine behind it is only a set of
  * figures.  Whatever was sent, the answer is one line, one JSON object,
  * and then the end of the connection.
  */
+#include <errno.h>
 #include <jansson.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -64,27 +65,37 @@ static int
 dial (void)
 {
   struct sockaddr_un address = { .sun_family = AF_UNIX };
-  int fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), failed;
 
   assert (strlen (path) < sizeof address.sun_path);
   strcpy (address.sun_path, path);
   assert (fd != -1);
-  assert (connect (fd, (struct sockaddr *) &address, sizeof address) == 0);
+  do
+    failed = connect (fd, (struct sockaddr *) &address, sizeof address);
+  while (failed == -1 && errno == EINTR);
+  assert (failed == 0);
   return fd;
 }
 
-/* In pieces; the node may hang up before it has all. */
+/* In pieces; the node may hang up before it has all.  libFuzzer's clock
+ * interrupts system calls.
+ */
 static void
 send_pieces (int fd, const uint8_t *data, size_t size)
 {
   size_t from = 0, i;
+  ssize_t sent;
 
   for (i = 0; i < size; i++) {
     if (i + 1 < size && data[i] % 7 != 6)
       continue;
-    if (send (fd, data + from, i + 1 - from, MSG_NOSIGNAL) == -1)
+    do
+      sent = send (fd, data + from, i + 1 - from, MSG_NOSIGNAL);
+    while (sent == -1 && errno == EINTR);
+    if (sent == -1)
       return;
-    from = i + 1;
+    from += (size_t) sent;
+    i = from - 1;
   }
   shutdown (fd, SHUT_WR);
 }
@@ -95,9 +106,14 @@ receive_all (int fd, char answer[ANSWER_MAX])
   size_t length = 0;
   ssize_t got;
 
-  while (length < ANSWER_MAX &&
-         (got = recv (fd, answer + length, ANSWER_MAX - length, 0)) > 0)
+  while (length < ANSWER_MAX) {
+    got = recv (fd, answer + length, ANSWER_MAX - length, 0);
+    if (got == -1 && errno == EINTR)
+      continue;
+    if (got <= 0)
+      break;
     length += (size_t) got;
+  }
   assert (length < ANSWER_MAX);
   return length;
 }
