@@ -232,7 +232,7 @@ fit_fields (struct wire_frame *frame, uint8_t *payload, unsigned shape,
       payload[i] = (uint8_t) (value >> (8 * i));
     break;
   case WIRE_HASH_REQUEST:
-    frame->offset = (uint64_t) value * MARKS_CHUNK % world.size;
+    frame->offset = (uint64_t) value * BLOCK % world.size;
     frame->length = shape & 1 ? MARKS_CHUNK : BLOCK;
     break;
   case WIRE_HASH_REPLY:

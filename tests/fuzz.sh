@@ -7,7 +7,8 @@
 # fuzz.sh merge BUILD BYTES TARGET...
 #     Make tests/corpus/TARGET a small set of inputs, none above BYTES, that
 #     reaches all code that is reached by those in it, those recorded and
-#     those found; found-* stay as they are.  `make fuzz-corpus` calls it.
+#     those found; found-* stay as they are, and BUILD/corpus/TARGET begins
+#     anew.  `make fuzz-corpus` calls it.
 #
 # BUILD/corpus/TARGET keeps what was found to reach new code.  An input
 # that breaks something is kept as BUILD/findings/TARGET-*, and the exit
@@ -74,6 +75,7 @@ merge ()
     { tail -n 20 "$log"; return 1; }
   find "$corpus" -type f ! -name 'found-*' -delete
   cp -r "$new/." "$corpus"
+  rm -rf "$build/corpus/$target"
   printf '%-10s %4s inputs, %7s bytes\n' "$target" \
     "$(find "$corpus" -type f | wc -l)" \
     "$(cat "$corpus"/* | wc -c)"
