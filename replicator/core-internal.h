@@ -245,6 +245,7 @@ struct core {
   uint32_t change_link; /* link on which the change was agreed */
   bool marks_sent;      /* TARGET, and at a switch told again: on
                                    this link */
+  bool marks_due;       /* SYNC, backup: when the store is synced */
 
   /* sending side */
   uint64_t tx_seq, acked_seq;

@@ -80,7 +80,7 @@ link_lose (struct core *core, const char *reason)
   core->peer_joined = false;
   core->switching = SWITCH_NONE;
   core->notice_pending = false;
-  core->marks_sent = false;
+  core->marks_sent = core->marks_due = false;
   sync_reset (core);
   if (core->record.both) {
     client_end (core, false, ESHUTDOWN);
@@ -271,8 +271,7 @@ become_equal (struct core *core)
     client_end (core, true, ESHUTDOWN);
     marks_forget (core->marks);
     core->sync = SYNC_OFF;
-    if (core->record.primary != 0)
-      sync_send_marks (core);
+    core->marks_due = core->record.primary != 0;
   }
 }
 

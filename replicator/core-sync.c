@@ -667,7 +667,10 @@ on_applied (struct core *core, const struct core_event *event)
     core->applied_seq = event->seq;
 }
 
-/* Note that this copy is being overwritten, then send the marks. */
+/* Note that this copy is being overwritten, then send the marks.  From
+ * then on the source compares and believes what it is told, so what an
+ * earlier process left in the page cache must be durable by now.
+ */
 static void
 advance_target_state (struct core *core)
 {
@@ -682,7 +685,7 @@ advance_target_state (struct core *core)
     record->has_data = false;
     core_save (core, true);
   }
-  if (!core->marks_sent && core_settled (core)) {
+  if (!core->marks_sent && core_settled (core) && core_synced (core)) {
     core->marks_sent = true;
     sync_send_marks (core);
   }
@@ -695,6 +698,10 @@ target_advance (struct core *core)
     return;
   if (core->relation == REL_TARGET)
     advance_target_state (core);
+  if (core->marks_due && core_synced (core)) {
+    core->marks_due = false;
+    sync_send_marks (core);
+  }
   while (core->named_seq < core->rx_seq && core_room (core)) {
     uint32_t at = (uint32_t) ((core->named_seq + 1) % CORE_SENT_MAX);
 
