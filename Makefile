@@ -85,14 +85,15 @@ DUETCTL := replicator/duetctl.c
 
 # Tests are found by name: check-NAME.c is a unit test program, sim*.c
 # together are the simulator, story*.c on the same parts tell the stories,
-# tool-NAME.c is a program that end-to-end tests call, test-NAME.sh is an
-# end-to-end test, fuzz-NAME.c is a fuzz target, which becomes a test
-# program with fuzz-main.c.
+# explore*.c the explorer, tool-NAME.c is a program that end-to-end tests
+# call, test-NAME.sh is an end-to-end test, fuzz-NAME.c is a fuzz target,
+# which becomes a test program with fuzz-main.c.
 UNIT_SRC := $(sort $(wildcard tests/check-*.c))
 SIM_SRC := $(sort $(wildcard tests/sim*.c))
 STORY_SRC := $(sort $(wildcard tests/story*.c))
 # The world without the simulator's own front.
 WORLD_SRC := $(filter-out tests/sim.c tests/sim-runner.c,$(SIM_SRC))
+EXPLORE_SRC := $(sort $(wildcard tests/explore*.c))
 TOOL_SRC := $(sort $(wildcard tests/tool-*.c))
 FUZZ_MAIN_SRC := tests/fuzz-main.c
 FUZZ_SRC := $(filter-out $(FUZZ_MAIN_SRC),$(sort $(wildcard tests/fuzz-*.c)))
@@ -105,8 +106,8 @@ PRELOAD_SRC := $(sort $(wildcard tests/preload-*.c))
 
 LIBRARY := $(PURE) $(SHELLS) $(PROXY)
 SOURCES := $(LIBRARY) $(DUET) $(DUETPROXY) $(DUETCTL) \
-  $(UNIT_SRC) $(SIM_SRC) $(STORY_SRC) $(TOOL_SRC) $(FUZZ_SRC) \
-  $(FUZZ_MAIN_SRC) $(PRELOAD_SRC) $(SAN_FIRST_SRC)
+  $(UNIT_SRC) $(SIM_SRC) $(STORY_SRC) $(EXPLORE_SRC) $(TOOL_SRC) \
+  $(FUZZ_SRC) $(FUZZ_MAIN_SRC) $(PRELOAD_SRC) $(SAN_FIRST_SRC)
 
 # --------------------------------------------------------------- flags
 
@@ -181,6 +182,7 @@ PLUGINS := $(BUILD)/nbdkit-duet-plugin.so $(BUILD)/nbdkit-duetproxy-plugin.so
 UNIT := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/%)
 SIM := $(if $(SIM_SRC),$(BUILD)/sim)
 STORY := $(BUILD)/story
+EXPLORE := $(BUILD)/explore
 TOOLS := $(TOOL_SRC:tests/%.c=$(BUILD)/tests/%)
 FUZZERS := $(FUZZ_SRC:tests/%.c=$(BUILD)/tests/%)
 PRELOAD := $(PRELOAD_SRC:tests/%.c=$(BUILD)/tests/%.so)
@@ -192,7 +194,8 @@ E2E := $(sort $(wildcard tests/test-*.sh))
 all: $(PLUGINS) $(BUILD)/duetctl $(BUILD)/nbdkit $(MAN)
 
 .PHONY: tests
-tests: $(UNIT) $(SIM) $(STORY) $(FUZZERS) $(TOOLS) $(PRELOAD) $(SAN_FIRST)
+tests: $(UNIT) $(SIM) $(STORY) $(EXPLORE) $(FUZZERS) $(TOOLS) $(PRELOAD) \
+  $(SAN_FIRST)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -253,6 +256,12 @@ $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/obj-check/tests/%.o \
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDFLAGS_FUZZ) -o $@ $^ \
 	  $(LIBS_NBD) $(LIBS_CORE)
+
+# The cores' memory lies where the explorer can copy it.
+$(EXPLORE): $(call checkobj,$(EXPLORE_SRC)) $(BUILD)/libduet-check.a
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -Wl,--wrap=calloc,--wrap=free \
+	  -o $@ $^ $(LIBS_CORE)
 
 $(TOOLS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libduet.a
 	@mkdir -p $(@D)
@@ -327,7 +336,7 @@ check: deps
 .PHONY: check-built
 check-built: all tests
 	@BUILD=$(BUILD) SAN=$(SAN) CC='$(CC)' \
-	  tests/run.sh $(UNIT) $(STORY) $(SIM) $(FUZZERS) $(E2E)
+	  tests/run.sh $(UNIT) $(STORY) $(SIM) $(EXPLORE) $(FUZZERS) $(E2E)
 
 # Rewrite the traces of the stories; look at the difference before commit.
 .PHONY: stories-update
@@ -393,6 +402,12 @@ fuzz-corpus: deps-dev all $(BUILD)/tests/tool-record
 
 fuzzers: $(FUZZERS)
 
+# Every order of events within bounds; minutes.
+.PHONY: explore
+explore: deps
+	@$(MAKE) --no-print-directory $(EXPLORE)
+	$(EXPLORE) --all
+
 .PHONY: demo
 demo: deps
 	@$(MAKE) --no-print-directory demo-built
@@ -446,11 +461,11 @@ help:
 	@echo '  MUTANTS=NAME...   only these of tests/mutants.txt; JOBS=2'
 	@echo 'make sim-coverage   branches of the core that it never takes'
 	@echo '  COVERAGE_SEEDS=5000, GCOV='
-
 	@echo 'make fuzz           clang, libFuzzer: look for inputs that break it'
 	@echo '  SECONDS=60        for each target'
 	@echo '  TARGETS="core"    only these'
 	@echo 'make fuzz-corpus    tests/corpus anew, from real sessions and finds'
+	@echo 'make explore        all orders of events within bounds, minutes'
 	@echo 'V=1                 show the commands'
 	@echo 'make stories-update rewrite the traces in tests/stories'
 	@echo 'make tidy           layout, lengths, imports of the pure objects'
