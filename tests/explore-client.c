@@ -188,7 +188,7 @@ answered (const struct connection *c, const struct message *message)
       (!op->read && op->tag != message->tag))
     violation ("the client gets an answer that it does not wait for");
   if (message->error != 0) {
-    if (!(bounds.kinds >> F_STORE & 1))
+    if (!kind_allowed (F_STORE))
       violation ("the client sees error %d", message->error);
     if (!op->read) {
       client->unknown[b] = true;
@@ -364,13 +364,13 @@ ask_choices (choice *list)
       continue;
     if (client->asking == NONE && client->live == NONE) {
       list[count++] = make_choice (E_ASK, node, 0);
-      if (fault && (bounds.kinds >> F_UNREACHABLE & 1))
+      if (fault && kind_allowed (F_UNREACHABLE))
         list[count++] = make_choice (F_UNREACHABLE, node, 0);
     }
-    else if (fault && (bounds.kinds >> F_PROBE & 1) && may_probe (node))
+    else if (fault && kind_allowed (F_PROBE) && may_probe (node))
       list[count++] = make_choice (F_PROBE, node, 0);
   }
-  if (!fault || !(bounds.kinds >> F_HANG_UP & 1))
+  if (!fault || !kind_allowed (F_HANG_UP))
     return count;
   if (client->live != NONE)
     list[count++] = make_choice (F_HANG_UP, 0, client->live);

@@ -278,11 +278,11 @@ link_choices (choice *list)
     list[count++] = make_choice (E_HEAL, 0, 0);
   if (world.faults_left == 0 || world.partition)
     return count;
-  if ((bounds.kinds >> F_CUT & 1) &&
+  if (kind_allowed (F_CUT) &&
       ((world.ends[0].state == END_UP && !world.ends[0].deaf) ||
        (world.ends[1].state == END_UP && !world.ends[1].deaf)))
     list[count++] = make_choice (F_CUT, 0, 0);
-  if (bounds.kinds >> F_PARTITION & 1)
+  if (kind_allowed (F_PARTITION))
     list[count++] = make_choice (F_PARTITION, 0, 0);
   return count;
 }

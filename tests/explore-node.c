@@ -613,21 +613,21 @@ fault_choices (unsigned node, choice *list)
   const struct core *core = cores[node];
   uint32_t count = 0, i;
 
-  if (n->alive && (bounds.kinds >> F_KILL & 1))
+  if (n->alive && kind_allowed (F_KILL))
     count += death_choices (node, list);
-  if ((bounds.kinds >> F_POWER & 1) &&
+  if (kind_allowed (F_POWER) &&
       memcmp (n->cache, n->durable, sizeof n->cache) != 0)
     list[count++] = make_choice (F_POWER, node, 0);
   if (!n->alive)
     return count;
-  if ((bounds.kinds >> F_DEADLINE & 1) && core->phase == LINK_DECIDED &&
+  if (kind_allowed (F_DEADLINE) && core->phase == LINK_DECIDED &&
       core->switching == SWITCH_ASKED && world.ends[node].state == END_UP &&
       world.ends[node].count == 0 && !world.ends[node].deaf)
     list[count++] = make_choice (F_DEADLINE, node, 1);
-  if ((bounds.kinds >> F_DEADLINE & 1) && core->phase != LINK_NONE &&
+  if (kind_allowed (F_DEADLINE) && core->phase != LINK_NONE &&
       core->phase != LINK_DROPPING)
     list[count++] = make_choice (F_DEADLINE, node, 0);
-  if (!(bounds.kinds >> F_STORE & 1) || core->failed_now)
+  if (!kind_allowed (F_STORE) || core->failed_now)
     return count;
   for (i = 0; i < SLOTS; i++)
     if (n->slots[i].local)
@@ -648,6 +648,8 @@ node_choices (choice *list)
 
     if (!n->alive)
       list[count++] = make_choice (E_START, node, 0);
+    if (n->alive && cores[node]->failed_now)
+      list[count++] = make_choice (E_RESTART, node, 0);
     if (n->job_count > 0)
       list[count++] = make_choice (E_JOB, node, 0);
     for (i = 0; i < SLOTS; i++)
@@ -695,6 +697,10 @@ node_choose (choice c)
 
   switch (choice_kind (c)) {
   case E_START: start (node); break;
+  case E_RESTART:
+    die (node, 0);
+    start (node);
+    break;
   case E_TICK: time_passes (node, TIME_PASSES_MS, false); break;
   case E_SILENCE: time_passes (node, DEAD_MS, false); break;
   case F_DEADLINE: time_passes (node, DEAD_MS, detail == 1); break;

@@ -37,8 +37,8 @@
  *   - a resync chunk's buffer is free as soon as its frames are queued.
  *
  * What is not in this world, but in the simulator: more clients, plain
- * clients, unaligned and overlapping requests, torn sectors, store
- * errors, several connections in a session, the proxy's own timing.
+ * clients, unaligned and overlapping requests, torn sectors, full disks,
+ * several connections in a session, the proxy's own timing.
  */
 #ifndef DUET_EXPLORE_H
 #define DUET_EXPLORE_H
@@ -89,6 +89,7 @@ enum plant { PLANTS (PLANT_ENUM) PLANT_COUNT };
   X (E_SILENCE, "hears nothing for too long", false)                 \
   X (E_DOWN, "has finished with the lost link", false)               \
   X (E_HEAL, "the network heals", false)                             \
+  X (E_RESTART, "has failed and is restarted", false)                \
   X (E_JOB, "applies a frame", false)                                \
   X (E_LOCAL, "has carried out a request", false)                    \
   X (E_RECORD, "superblock durable", false)                          \
@@ -285,10 +286,16 @@ struct bounds {
   bool fresh; /* from two blank nodes, else from a pair in service */
   bool apart; /* the blocks lie in two regions, else in one */
   uint32_t writes, reads, faults;
-  uint32_t kinds; /* bits of the fault kinds that may happen */
+  uint32_t kinds; /* bits of the fault kinds that may happen, from F_KILL */
   enum plant plant;
 };
 extern struct bounds bounds;
+
+static inline bool
+kind_allowed (enum choice_kind kind)
+{
+  return bounds.kinds >> (kind - F_KILL) & 1;
+}
 
 /* Stories are told when this is set. */
 extern bool telling;
