@@ -96,9 +96,13 @@ static const struct scope scopes[] = {
     "one write, two faults of the link",
     false,
     { .writes = 1, .faults = 2, .kinds = LINK } },
+  { "leaves",
+    "one write, two of: a node is killed, the client gives up a session",
+    false,
+    { .writes = 1, .faults = 2, .kinds = KIND (F_KILL) | KIND (F_HANG_UP) } },
   { "clients",
     "one write, a client that turns round twice",
-    false,
+    true,
     { .writes = 1, .faults = 2, .kinds = CLIENT } },
 };
 
