@@ -87,13 +87,15 @@ DUETCTL := replicator/duetctl.c
 # together are the simulator, story*.c on the same parts tell the stories,
 # explore*.c the explorer, tool-NAME.c is a program that end-to-end tests
 # call, test-NAME.sh is an end-to-end test, fuzz-NAME.c is a fuzz target,
-# which becomes a test program with fuzz-main.c.
+# which becomes a test program with fuzz-main.c, linear*.c judge the
+# histories of tool-history.
 UNIT_SRC := $(sort $(wildcard tests/check-*.c))
 SIM_SRC := $(sort $(wildcard tests/sim*.c))
 STORY_SRC := $(sort $(wildcard tests/story*.c))
 # The world without the simulator's own front.
 WORLD_SRC := $(filter-out tests/sim.c tests/sim-runner.c,$(SIM_SRC))
 EXPLORE_SRC := $(sort $(wildcard tests/explore*.c))
+LINEAR_SRC := $(sort $(wildcard tests/linear*.c))
 TOOL_SRC := $(sort $(wildcard tests/tool-*.c))
 FUZZ_MAIN_SRC := tests/fuzz-main.c
 FUZZ_SRC := $(filter-out $(FUZZ_MAIN_SRC),$(sort $(wildcard tests/fuzz-*.c)))
@@ -106,8 +108,8 @@ PRELOAD_SRC := $(sort $(wildcard tests/preload-*.c))
 
 LIBRARY := $(PURE) $(SHELLS) $(PROXY)
 SOURCES := $(LIBRARY) $(DUET) $(DUETPROXY) $(DUETCTL) \
-  $(UNIT_SRC) $(SIM_SRC) $(STORY_SRC) $(EXPLORE_SRC) $(TOOL_SRC) \
-  $(FUZZ_SRC) $(FUZZ_MAIN_SRC) $(PRELOAD_SRC) $(SAN_FIRST_SRC)
+  $(UNIT_SRC) $(SIM_SRC) $(STORY_SRC) $(EXPLORE_SRC) $(LINEAR_SRC) \
+  $(TOOL_SRC) $(FUZZ_SRC) $(FUZZ_MAIN_SRC) $(PRELOAD_SRC) $(SAN_FIRST_SRC)
 
 # --------------------------------------------------------------- flags
 
@@ -262,6 +264,9 @@ $(EXPLORE): $(call checkobj,$(EXPLORE_SRC)) $(BUILD)/libduet-check.a
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -Wl,--wrap=calloc,--wrap=free \
 	  -o $@ $^ $(LIBS_CORE)
+
+$(BUILD)/tests/check-linear: $(call checkobj,$(LINEAR_SRC))
+$(BUILD)/tests/tool-history: $(call obj,$(LINEAR_SRC))
 
 $(TOOLS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libduet.a
 	@mkdir -p $(@D)
