@@ -350,7 +350,6 @@ stories-update: $(STORY)
 
 # Seeds are shared evenly by the modes.
 SEEDS ?= 20000
-SEED ?= 1
 SIM_FLAGS ?=
 
 .PHONY: sim
@@ -359,7 +358,7 @@ sim: deps
 
 .PHONY: sim-built
 sim-built: $(BUILD)/sim
-	$(BUILD)/sim --seeds $(SEEDS) --seed $(SEED) $(SIM_FLAGS)
+	$(BUILD)/sim --seeds $(SEEDS) --seed $(or $(SEED),1) $(SIM_FLAGS)
 
 # Planted bugs that the simulator must catch; MUTANTS: only these.
 MUTANTS ?=
@@ -388,14 +387,13 @@ sim-coverage: deps
 	  tests/sim-coverage.sh
 
 # Each target for SECONDS, from tests/corpus/NAME; TARGETS= chooses some.
-SECONDS ?= 60
 TARGETS ?= $(FUZZ_SRC:tests/fuzz-%.c=%)
 make_fuzzers = $(MAKE) --no-print-directory CC=clang BUILD=build-fuzz FUZZ=1 \
   fuzzers
 .PHONY: fuzz fuzz-corpus fuzzers
 fuzz: deps-dev
 	@$(make_fuzzers)
-	@tests/fuzz.sh run build-fuzz '$(SECONDS)' $(TARGETS)
+	@tests/fuzz.sh run build-fuzz $(or $(SECONDS),60) $(TARGETS)
 
 # Make tests/corpus anew: from real sessions, from what is there, and from
 # what `make fuzz` has found.
@@ -412,6 +410,16 @@ fuzzers: $(FUZZERS)
 explore: deps
 	@$(MAKE) --no-print-directory $(EXPLORE)
 	$(EXPLORE) --all
+
+# Random faults for SECONDS, from SEED on.
+.PHONY: linear
+linear: deps
+	@$(MAKE) --no-print-directory linear-built
+
+.PHONY: linear-built
+linear-built: all tests
+	@BUILD=$(BUILD) SAN=$(SAN) CC='$(CC)' \
+	  tests/linear.sh $(or $(SECONDS),600) $(SEED)
 
 .PHONY: demo
 demo: deps
@@ -471,6 +479,8 @@ help:
 	@echo '  TARGETS="core"    only these'
 	@echo 'make fuzz-corpus    tests/corpus anew, from real sessions and finds'
 	@echo 'make explore        all orders of events within bounds, minutes'
+	@echo 'make linear         random faults under load, histories judged'
+	@echo '  SECONDS=600 SEED= how long; where to begin'
 	@echo 'V=1                 show the commands'
 	@echo 'make stories-update rewrite the traces in tests/stories'
 	@echo 'make tidy           layout, lengths, imports of the pure objects'
