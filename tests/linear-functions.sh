@@ -11,7 +11,6 @@ loads=0                 # clients so far
 declare -A load_pid=()  # client -> pid, while it runs
 declare -A cable=()     # the relay's port on the way to a node
 faults=$dir/faults      # when something was broken
-islands=$([ -n "$SAN" ] && echo 3 || echo 6)
 pause=$([ -n "$SAN" ] && echo 20 || echo 100)
 
 # ----------------------------------------------------------------- nodes
@@ -85,7 +84,7 @@ start_load ()
   loads=$((loads + 1))
   : > "$dir/history.$loads"
   "$BUILD/tests/tool-history" run "$uri" "$dir/history.$loads" \
-    client="$loads" islands="$islands" patience=$((40 * patience)) \
+    client="$loads" patience=$((40 * patience)) \
     seed="$RANDOM" "$@" > "$dir/load.$loads.log" 2>&1 &
   load_pid[$loads]=$!
   tracked+=("$!")

@@ -23,6 +23,8 @@
  *   - A world in which a wanted content is overwritten is given up, if
  *     nobody can write it again.  Only zeros have several writers, and
  *     only the writes of I3's exception may take effect again.
+ *   - One that may take effect again does so only where it is missed, and
+ *     a world in which it is missed when it is answered is given up.
  *   - A read takes effect as soon as the contents are what it saw, and a
  *     request that changes only what nobody wants to what nobody wants
  *     does so at once.  Neither can spoil anything.
@@ -37,6 +39,7 @@
 #include <string.h>
 
 #include "linear.h"
+#include "linear-worlds.h"
 
 enum {
   PENDING_MAX = 64,   /* bits of a world's done */
@@ -64,16 +67,6 @@ struct event {
   uint32_t item;
 };
 
-/* Worlds, each once: cells is cell_count contents for each of them. */
-struct set {
-  uint64_t *done;
-  uint32_t *cells;
-  uint32_t *place; /* in the table */
-  uint32_t count, capacity;
-  uint32_t *table; /* 1 + index, 0: free */
-  uint32_t table_size;
-};
-
 struct search {
   struct item *items;
   uint32_t item_count;
@@ -87,112 +80,9 @@ struct search {
 
   uint32_t pending[PENDING_MAX]; /* items, valid where a bit is set in */
   uint64_t reads, writes;        /* writes: zeros too */
-  struct set now, next, work;
+  struct worlds now, next, work;
   uint32_t *scratch; /* a world's contents */
 };
-
-/* -------------------------------------------------------- sets of worlds */
-
-static uint64_t
-hash_of (const struct search *search, uint64_t done, const uint32_t *cells)
-{
-  uint64_t hash = done ^ UINT64_C (0x9e3779b97f4a7c15);
-  uint32_t i;
-
-  for (i = 0; i < search->cell_count; i++) {
-    hash = (hash ^ cells[i]) * UINT64_C (0xbf58476d1ce4e5b9);
-    hash ^= hash >> 29;
-  }
-  return hash;
-}
-
-static uint32_t *
-cells_of (const struct search *search, const struct set *set, uint32_t i)
-{
-  return set->cells + (size_t) i * search->cell_count;
-}
-
-static void *
-resize (void *memory, size_t count, size_t size)
-{
-  memory = realloc (memory, count * size);
-  if (memory == NULL)
-    abort ();
-  return memory;
-}
-
-/* Put world I into the table, which has room. */
-static void
-enter (const struct search *search, struct set *set, uint32_t i)
-{
-  uint64_t at = hash_of (search, set->done[i], cells_of (search, set, i));
-
-  while (set->table[at &= set->table_size - 1] != 0)
-    at++;
-  set->table[at] = i + 1;
-  set->place[i] = (uint32_t) at;
-}
-
-static void
-grow (const struct search *search, struct set *set)
-{
-  uint32_t i;
-
-  set->capacity = set->capacity * 2 + 16;
-  set->done = resize (set->done, set->capacity, sizeof *set->done);
-  set->place = resize (set->place, set->capacity, sizeof *set->place);
-  set->cells = resize (set->cells, (size_t) set->capacity * search->cell_count,
-                       sizeof *set->cells);
-  free (set->table);
-  set->table_size = 64;
-  while (set->table_size < set->capacity * 2)
-    set->table_size *= 2;
-  set->table = linear_alloc (set->table_size, sizeof *set->table);
-  for (i = 0; i < set->count; i++)
-    enter (search, set, i);
-}
-
-static void
-set_add (const struct search *search, struct set *set, uint64_t done,
-         const uint32_t *cells)
-{
-  uint64_t at = hash_of (search, done, cells);
-  size_t bytes = search->cell_count * sizeof *cells;
-  uint32_t i;
-
-  for (; set->count > 0; at++) {
-    i = set->table[at &= set->table_size - 1];
-    if (i == 0)
-      break;
-    if (set->done[i - 1] == done &&
-        memcmp (cells_of (search, set, i - 1), cells, bytes) == 0)
-      return;
-  }
-  if (set->count == set->capacity)
-    grow (search, set);
-  set->done[set->count] = done;
-  memcpy (cells_of (search, set, set->count), cells, bytes);
-  enter (search, set, set->count++);
-}
-
-static void
-set_clear (struct set *set)
-{
-  uint32_t i;
-
-  for (i = 0; i < set->count; i++)
-    set->table[set->place[i]] = 0;
-  set->count = 0;
-}
-
-static void
-set_free (struct set *set)
-{
-  free (set->done);
-  free (set->cells);
-  free (set->place);
-  free (set->table);
-}
 
 /* ------------------------------------------------------------- one world */
 
@@ -319,6 +209,21 @@ settle (const struct search *search, uint64_t done, uint32_t *cells)
   return done;
 }
 
+/* Does a read to come want ITEM's content where it is not, or not any
+ * more?
+ */
+static bool
+is_missed (const struct search *search, uint64_t done, const uint32_t *cells,
+           const struct item *item)
+{
+  uint32_t content = content_of (search, item), i;
+
+  for (i = item->first; i < item->first + item->count; i++)
+    if (cells[i] != content && is_wanted (search, done, i, content))
+      return true;
+  return false;
+}
+
 /* The write at SLOT takes effect; false: this world cannot be. */
 static bool
 apply (const struct search *search, uint64_t *done, uint32_t *cells,
@@ -342,13 +247,13 @@ apply (const struct search *search, uint64_t *done, uint32_t *cells,
 /* --------------------------------------------------------------- history */
 
 static void
-swap_sets (struct search *search)
+swap_worlds (struct search *search)
 {
-  struct set set = search->now;
+  struct worlds worlds = search->now;
 
   search->now = search->next;
-  search->next = set;
-  set_clear (&search->next);
+  search->next = worlds;
+  worlds_clear (&search->next);
 }
 
 static enum linear_result
@@ -366,12 +271,12 @@ invoke (struct search *search, uint32_t number)
   else
     search->writes |= UINT64_C (1) << slot;
   for (i = 0; i < search->now.count; i++) {
-    memcpy (search->scratch, cells_of (search, &search->now, i),
+    memcpy (search->scratch, worlds_cells (&search->now, i),
             search->cell_count * sizeof *search->scratch);
     done = settle (search, search->now.done[i], search->scratch);
-    set_add (search, &search->next, done, search->scratch);
+    worlds_add (&search->next, done, search->scratch);
   }
-  swap_sets (search);
+  swap_worlds (search);
   return LINEAR_YES;
 }
 
@@ -395,23 +300,50 @@ writes_before (const struct search *search, unsigned slot)
   return in & search->writes;
 }
 
-/* Add to the work all that can follow from its world I. */
+/* A world after the answer of the request at SLOT, unless it is missed
+ * there: it cannot happen again.
+ */
 static void
-follow (struct search *search, uint32_t i, uint64_t candidates)
+keep (struct search *search, unsigned slot, uint64_t done,
+      const uint32_t *cells)
 {
+  const struct item *item = &search->items[search->pending[slot]];
+
+  if (item->op->kind != LINEAR_WRITE || !item->op->again ||
+      !is_missed (search, done, cells, item))
+    worlds_add (&search->next, done & ~(UINT64_C (1) << slot), cells);
+}
+
+/* Look at all that can follow from world I of the work, by one of the
+ * candidates, on the way to the answer of the request at LAST.  What ends
+ * with that request is kept.  What does not, or may happen again, is more
+ * work.
+ */
+static void
+follow (struct search *search, uint32_t i, uint64_t candidates, unsigned last)
+{
+  bool again = search->items[search->pending[last]].op->again;
+  const struct item *item;
   uint64_t done;
   unsigned slot;
 
   for (; candidates != 0; candidates &= candidates - 1) {
     slot = (unsigned) __builtin_ctzll (candidates);
+    item = &search->items[search->pending[slot]];
     done = search->work.done[i];
     if ((done >> slot & 1) != 0 &&
-        !search->items[search->pending[slot]].op->again)
+        (!item->op->again ||
+         !is_missed (search, done, worlds_cells (&search->work, i), item)))
       continue;
-    memcpy (search->scratch, cells_of (search, &search->work, i),
+    memcpy (search->scratch, worlds_cells (&search->work, i),
             search->cell_count * sizeof *search->scratch);
-    if (apply (search, &done, search->scratch, slot))
-      set_add (search, &search->work, done, search->scratch);
+    if (!apply (search, &done, search->scratch, slot))
+      continue;
+    if ((done >> last & 1) != 0 &&
+        (slot == last || (search->work.done[i] >> last & 1) == 0))
+      keep (search, last, done, search->scratch);
+    if ((done >> last & 1) == 0 || again)
+      worlds_add (&search->work, done, search->scratch);
   }
 }
 
@@ -442,33 +374,32 @@ retire (struct search *search, struct item *item, unsigned slot)
 static enum linear_result
 answer (struct search *search, uint32_t number)
 {
-  uint64_t used = search->reads | search->writes, bit, candidates;
+  uint64_t used = search->reads | search->writes, candidates;
+  struct item *item = &search->items[number];
   unsigned slot = 0;
   uint32_t i;
-  bool again;
+  bool is_done;
 
   while ((used >> slot & 1) == 0 || search->pending[slot] != number)
     slot++;
-  bit = UINT64_C (1) << slot;
   candidates = writes_before (search, slot);
-  /* Where it has happened, this is the last time for it to happen again. */
-  again = search->items[number].op->again;
-  set_clear (&search->work);
-  for (i = 0; i < search->now.count; i++)
-    set_add (search, &search->work, search->now.done[i],
-             cells_of (search, &search->now, i));
+  worlds_clear (&search->work);
+  for (i = 0; i < search->now.count; i++) {
+    const uint32_t *cells = worlds_cells (&search->now, i);
+
+    is_done = (search->now.done[i] >> slot & 1) != 0;
+    if (is_done)
+      keep (search, slot, search->now.done[i], cells);
+    if (!is_done || item->op->again)
+      worlds_add (&search->work, search->now.done[i], cells);
+  }
   for (i = 0; i < search->work.count; i++) {
     if (search->work.count > WORLDS_MAX)
       return LINEAR_UNDECIDED;
-    if ((search->work.done[i] & bit) == 0 || again)
-      follow (search, i, candidates);
+    follow (search, i, candidates, slot);
   }
-  for (i = 0; i < search->work.count; i++)
-    if ((search->work.done[i] & bit) != 0)
-      set_add (search, &search->next, search->work.done[i] & ~bit,
-               cells_of (search, &search->work, i));
-  swap_sets (search);
-  retire (search, &search->items[number], slot);
+  swap_worlds (search);
+  retire (search, item, slot);
   return search->now.count > 0 ? LINEAR_YES : LINEAR_NO;
 }
 
@@ -677,7 +608,7 @@ walk (struct search *search, uint32_t *worst, struct linear_verdict *figures)
   for (i = 0; i < search->cell_count; i++)
     if (!is_wanted (search, 0, i, LINEAR_ZERO))
       search->scratch[i] = NOBODY;
-  set_add (search, &search->now, 0, search->scratch);
+  worlds_add (&search->now, 0, search->scratch);
   for (i = 0; i < search->event_count && result == LINEAR_YES; i++) {
     const struct event *event = &search->events[i];
 
@@ -709,6 +640,9 @@ linear_search (const struct linear_op *const *ops, uint32_t count,
   search.zero_reads = linear_alloc (search.cell_count, sizeof (uint32_t));
   search.zero_ops = linear_alloc (search.cell_count, sizeof (uint32_t));
   search.scratch = linear_alloc (search.cell_count, sizeof (uint32_t));
+  search.now.cell_count = search.cell_count;
+  search.next.cell_count = search.cell_count;
+  search.work.cell_count = search.cell_count;
   names = list_names (&search);
   for (i = 0; i < count && result == LINEAR_YES; i++) {
     *worst = i;
@@ -728,8 +662,8 @@ linear_search (const struct linear_op *const *ops, uint32_t count,
   free (search.zero_reads);
   free (search.zero_ops);
   free (search.scratch);
-  set_free (&search.now);
-  set_free (&search.next);
-  set_free (&search.work);
+  worlds_free (&search.now);
+  worlds_free (&search.next);
+  worlds_free (&search.work);
   return result;
 }

@@ -10,6 +10,7 @@
  *
  *   linear.c         the history, its division into parts, the verdict
  *   linear-search.c  the search through one part
+ *   linear-worlds.c  the states that it has to keep in mind
  *   linear-shrink.c  from a part that has no order to the few requests
  *                    that have none by themselves
  *   linear-text.c    histories as text files

@@ -32,8 +32,8 @@ if [ "${1:-}" = --round ]; then
   start_proxy state="$dir/proxy.state"
   [ $start_proxy_kind -ne 0 ] || start_load "$proxy2_uri"
   while [ "${#load_pid[@]}" -lt $clients ]; do
-    start_load "$proxy_uri" connections=$((1 + RANDOM % 4)) \
-      depth=$((1 + RANDOM % 6)) islands=$((2 + RANDOM % 8))
+    start_load "$proxy_uri" connections=$((1 + RANDOM % 2)) \
+      depth=$((1 + RANDOM % 4)) islands=$((4 + RANDOM % 5))
   done
   wait_answered "$pause"
   plan=()

@@ -9,9 +9,9 @@ count=$([ -n "$SAN" ] && echo 1500 || echo 8000)
 start_node a
 start_node b
 wait_insync
-start_load "$(node_uri a)" count="$count" depth=8
+start_load "$(node_uri a)" count="$count"
 wait_for 20 '[ "$(answered)" -gt 0 ]'
-start_load "$(node_uri a)" count="$count" connections=4
+start_load "$(node_uri a)" count="$count" connections=4 depth=2
 finish_loads
 check_linear
 identical
