@@ -11,7 +11,7 @@ loads=0                 # clients so far
 declare -A load_pid=()  # client -> pid, while it runs
 declare -A cable=()     # the relay's port on the way to a node
 faults=$dir/faults      # when something was broken
-pause=$([ -n "$SAN" ] && echo 20 || echo 100)
+pause=$([ -n "$SAN" ] && echo 20 || echo 60)
 
 # ----------------------------------------------------------------- nodes
 
