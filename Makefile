@@ -265,7 +265,8 @@ $(EXPLORE): $(call checkobj,$(EXPLORE_SRC)) $(BUILD)/libduet-check.a
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -Wl,--wrap=calloc,--wrap=free \
 	  -o $@ $^ $(LIBS_CORE)
 
-$(BUILD)/tests/check-linear: $(call checkobj,$(LINEAR_SRC))
+$(BUILD)/tests/check-linear $(BUILD)/tests/check-linear-random: \
+    $(call checkobj,$(LINEAR_SRC))
 $(BUILD)/tests/tool-history: $(call obj,$(LINEAR_SRC))
 
 $(TOOLS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libduet.a

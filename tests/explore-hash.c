@@ -264,7 +264,7 @@ plain_sync (struct core *c)
     c->marks_page = 0;
     c->cursor = 0;
   }
-  c->window = c->fast_acks = 0;
+  memset (&c->pace, 0, sizeof c->pace);
   c->rate_tokens = 0;
   c->rate_ms = c->clear_ms = 0;
   c->resync_done_bytes = c->resync_total_bytes = c->resync_started_ms = 0;
@@ -354,7 +354,7 @@ plain_requests (struct core *c, unsigned node)
   for (i = 0; i < CHUNKS; i++) {
     struct chunk *chunk = &c->chunks[i];
 
-    chunk->sent_ms = 0;
+    chunk->sent_ms = chunk->ahead_bytes = 0;
     if (chunk->state == CHUNK_FREE)
       *chunk = (struct chunk){ .buffer_busy = chunk->buffer_busy };
   }
