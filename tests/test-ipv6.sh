@@ -30,5 +30,8 @@ stop_nbdkit proxy
 stop_node a
 stop_node b
 
+# A name is looked up in a thread of the C library's, which TSan does not
+# know.
+[ "$SAN" != thread ] || exit 0
 start_on localhost
 identical
