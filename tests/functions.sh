@@ -321,6 +321,26 @@ wait_insync ()
     fail "a is '$(node_state a)', b is '$(node_state b)'"
 }
 
+# Which of a and b serves now; fails when none does.
+primary ()
+{
+  local name
+  for name in a b; do
+    case $(node_state "$name" 2> /dev/null) in
+      primary | solo) echo "$name"; return ;;
+    esac
+  done
+  return 1
+}
+
+# wait_primary: until one serves; its name is in $first, the other's in
+# $second.
+wait_primary ()
+{
+  wait_for 20 'first=$(primary)' || fail 'nobody serves'
+  second=$(peer_of "$first")
+}
+
 # The data files of both nodes, byte by byte.
 identical ()
 {

@@ -61,19 +61,6 @@ start_second_proxy ()
     node="$(node_uri a)" node="$(node_uri b)" state="$dir/proxy2.state"
 }
 
-# Which of a and b serves now; fails when none does.
-primary ()
-{
-  local name
-  for name in a b; do
-    [ -n "${pid[$name]:-}" ] || continue
-    case $(node_state "$name" 2> /dev/null) in
-      primary | solo) echo "$name"; return ;;
-    esac
-  done
-  return 1
-}
-
 # ------------------------------------------------------------------ load
 
 # start_load URI [NAME=VALUE...]: one more client process.
@@ -172,9 +159,7 @@ note_fault ()
 with_fault ()
 {
   local kind=$1 first second
-  wait_for 20 'primary' || fail 'nobody serves'
-  first=$(primary)
-  second=$(peer_of "$first")
+  wait_primary
   note_fault begin
   case $kind in
     kill-primary | kill-backup)

@@ -10,7 +10,8 @@
 # Not grep -q: with pipefail the writer must not die of a closed pipe.
 "$NBDKIT" --dump-config | grep '^tls=yes' > /dev/null ||
   skip 'nbdkit without TLS'
-"$NBDKIT" --dump-plugin "$DUETPROXY" | grep '^duetproxy_tls=1' > /dev/null ||
+env "${preload[@]}" "$NBDKIT" --dump-plugin "$DUETPROXY" |
+  grep '^duetproxy_tls=1' > /dev/null ||
   skip 'libnbd without TLS'
 
 new_key ()

@@ -76,27 +76,6 @@ start_pair ()
   start_proxy state="$dir/proxy.state"
 }
 
-# Which of a and b serves now; fails when none does.
-primary ()
-{
-  local name
-  for name in a b; do
-    case $(node_state "$name" 2> /dev/null) in
-      primary | solo) echo "$name"; return ;;
-    esac
-  done
-  return 1
-}
-
-# wait_primary: until one serves; its name is in $first, the other's in
-# $second.
-wait_primary ()
-{
-  wait_for 20 'primary' || fail 'nobody serves'
-  first=$(primary)
-  second=$(peer_of "$first")
-}
-
 # A moment of 1 to N ms, so that rounds differ: not to wait for anything.
 moment ()
 {
