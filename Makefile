@@ -46,6 +46,7 @@ SHELLS := \
   replicator/engine.c \
   replicator/engine-client.c \
   replicator/engine-peer.c \
+  replicator/engine-status.c \
   replicator/jobs.c \
   replicator/latency.c \
   replicator/store.c \
@@ -54,6 +55,7 @@ SHELLS := \
   replicator/fileio.c \
   replicator/metafile.c \
   replicator/link.c \
+  replicator/listener.c \
   replicator/connector.c \
   replicator/hail.c \
   replicator/address.c \

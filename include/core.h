@@ -247,6 +247,8 @@ bool core_takes_data (const struct core *core);
 struct core_view {
   enum core_state state;
   const char *reason;         /* one sentence, static text */
+  bool refused;               /* reason: why the last link was refused */
+  uint64_t peer_size_bytes;   /* then: of the peer's volume */
   bool serving;               /* client requests are carried out */
   bool linked;                /* a link is up and decided */
   bool resyncing;             /* source of a resync or reconcile */

@@ -64,9 +64,10 @@ int engine_read (struct engine_conn *conn, void *buffer, uint64_t length,
                  uint64_t offset);
 int engine_write (struct engine_conn *conn, const void *buffer, uint64_t length,
                   uint64_t offset);
-/* Zeros; punch: the space may be freed (trim, or zero that may trim).
- * FAST: EOPNOTSUPP rather than be as slow as a write.
+/* Both leave zeros.  PUNCH: the space may be freed, as a trim does.  FAST:
+ * EOPNOTSUPP rather than be as slow as a write.
  */
+int engine_trim (struct engine_conn *conn, uint64_t length, uint64_t offset);
 int engine_zero (struct engine_conn *conn, uint64_t length, uint64_t offset,
                  bool punch, bool fast);
 int engine_flush (struct engine_conn *conn);
@@ -89,6 +90,8 @@ enum engine_kind {
   ENGINE_TRIM,
   ENGINE_ZERO,
   ENGINE_FLUSH,
+  ENGINE_EXTENTS,
+  ENGINE_CACHE,
   ENGINE_KINDS,
 };
 
@@ -99,13 +102,16 @@ struct engine_figures {
   uint64_t p50_us, p99_us, max_us; /* upper edge of the bucket */
 };
 
+enum { ENGINE_REASON = 640 }; /* longest reason, with its zero byte */
+
 struct engine_status {
   struct core_view view;
+  char reason[ENGINE_REASON]; /* as in view, with more */
   char peer_address[256];
   struct engine_figures requests[ENGINE_KINDS];
-  uint64_t resync_bytes_per_second;
-  uint64_t fdatasyncs;   /* of the data file, by this process */
-  uint64_t sync_callers; /* requests and frames they made durable */
+  uint64_t resync_bytes_per_second; /* in the last five seconds */
+  uint64_t fdatasyncs;              /* of the data file, by this process */
+  uint64_t sync_callers;            /* requests and frames they made durable */
   uint64_t bytes_sent, bytes_received; /* link */
   uint64_t frames_sent, frames_received;
   uint64_t link_sends, link_receives; /* sendmsg and recv calls */

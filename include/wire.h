@@ -126,6 +126,7 @@ struct wire_hello {
 enum wire_answer {
   WIRE_TAKEN = 0,    /* this is our connection now; diallers send it too */
   WIRE_CROSSING = 1, /* no: mine to you is under way, wait for it */
+  WIRE_REFUSED = 2,  /* no: you are me, or I am linked to another node */
 };
 
 /* The greeting: just enough to choose one of two crossing connections,

@@ -46,8 +46,12 @@ struct handle {
 /* ------------------------------------------------------------- options */
 
 static int
-set_path (unsigned which, const char *value, const char **to)
+set_path (unsigned which, const char *key, const char *value, const char **to)
 {
+  if (value[0] == '\0') {
+    nbdkit_error ("%s=: a path is missing", key);
+    return -1;
+  }
   free (owned[which]);
   owned[which] = nbdkit_absolute_path (value);
   *to = owned[which];
@@ -147,11 +151,11 @@ static int
 duet_config (const char *key, const char *value)
 {
   if (strcmp (key, "file") == 0)
-    return set_path (0, value, &config.file);
+    return set_path (0, key, value, &config.file);
   if (strcmp (key, "meta") == 0)
-    return set_path (1, value, &config.meta);
+    return set_path (1, key, value, &config.meta);
   if (strcmp (key, "control") == 0)
-    return set_path (2, value, &config.control);
+    return set_path (2, key, value, &config.control);
   if (strcmp (key, "size") == 0)
     return set_size (key, value, &config.size);
   if (strcmp (key, "region") == 0)
@@ -451,7 +455,7 @@ duet_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
   struct handle *h = handle;
 
   (void) flags;
-  return answer (engine_zero (h->conn, count, offset, true, false));
+  return answer (engine_trim (h->conn, count, offset));
 }
 
 static int

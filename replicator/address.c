@@ -53,6 +53,8 @@ split (const char *text, struct address *address)
       return "write an IPv6 address and its port as [ADDRESS]:PORT";
     host++;
     length -= 2;
+    if (length > 0 && memchr (host, ':', length) == NULL)
+      return "only an IPv6 address stands in brackets";
   }
   else if (memchr (text, ':', length) != NULL)
     return "write an IPv6 address and its port as [ADDRESS]:PORT";

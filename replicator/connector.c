@@ -40,6 +40,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -53,11 +54,11 @@
 #include "connector.h"
 #include "hail.h"
 #include "link.h"
+#include "listener.h"
 #include "thread.h"
 
 enum {
   LISTENERS_MAX = 8,
-  BACKLOG = 64,
   INCOMING_MAX = 8,       /* not greeted yet; the oldest goes */
   ACCEPTS_MAX = 16,       /* in one round per listener */
   ACCEPT_PAUSE_MS = 100,  /* when descriptors or memory are short */
@@ -162,6 +163,27 @@ take (struct connector *connector, struct hail *hail,
   connector->callbacks.taken (connector->opaque, fd, address);
 }
 
+static const char *
+own_id (void)
+{
+  return "it has this node's own id: does peer= lead back here, or was "
+         "the metadata (.duet) copied from one node to the other?";
+}
+
+/* This connection is not taken, and the user should know WHY. */
+static void
+report (struct connector *connector, const struct hail *hail, const char *why)
+{
+  struct sockaddr_storage storage;
+  socklen_t length = sizeof storage;
+  char host[NI_MAXHOST] = "unknown";
+
+  if (getpeername (hail->fd, (struct sockaddr *) &storage, &length) == 0)
+    getnameinfo ((struct sockaddr *) &storage, length, host, sizeof host, NULL,
+                 0, NI_NUMERICHOST);
+  connector->callbacks.refused (connector->opaque, host, why);
+}
+
 /* ------------------------------------------------------------ dialling */
 
 static void
@@ -252,7 +274,15 @@ on_answer (struct connector *connector, const struct wire_greeting *greeting)
   struct hail *outgoing = &connector->outgoing;
 
   if (greeting->node == connector->node) {
-    /* Myself, by a wrong peer= or by a socket connected to itself. */
+    /* Myself, by a wrong peer=, a copy of me, or a socket connected to
+     * itself.
+     */
+    report (connector, outgoing, own_id ());
+    dial_next (connector);
+  }
+  else if (greeting->answer == WIRE_REFUSED) {
+    report (connector, outgoing,
+            "it is linked to another node: is it the peer= of two?");
     dial_next (connector);
   }
   else if (greeting->answer == WIRE_CROSSING) {
@@ -276,7 +306,8 @@ on_outgoing (struct connector *connector)
   case HAIL_PART: break;
   case HAIL_WHOLE: on_answer (connector, &greeting); break;
   case HAIL_VERSION:
-    connector->callbacks.version (connector->opaque);
+    report (connector, &connector->outgoing,
+            wire_reason_text (WIRE_BAD_VERSION));
     dial_next (connector);
     break;
   case HAIL_BAD: dial_next (connector); break;
@@ -344,13 +375,22 @@ static bool
 is_welcome (const struct connector *connector, const struct hail *hail,
             const struct wire_greeting *greeting)
 {
-  if (greeting->node == connector->node || greeting->answer != WIRE_TAKEN)
-    return false;
+  return greeting->answer == WIRE_TAKEN && !is_late (connector, greeting) &&
+    !hail_is_closed (hail);
+}
+
+/* NULL, or why a node with this greeting is not the one to be linked to. */
+static const char *
+is_stranger (const struct connector *connector,
+             const struct wire_greeting *greeting)
+{
+  if (greeting->node == connector->node)
+    return own_id ();
   /* A third node, set up wrongly, must not cut us off from our peer. */
   if (greeting->node != connector->last.node &&
       connector->callbacks.connected (connector->opaque))
-    return false;
-  return !is_late (connector, greeting) && !hail_is_closed (hail);
+    return "it is another node than the one this node is linked to";
+  return NULL;
 }
 
 static void
@@ -359,8 +399,14 @@ on_greeting (struct connector *connector, struct hail *hail,
 {
   bool crossing = connector->state == DIAL_GREETING &&
     connector->node > greeting->node;
+  const char *why = is_stranger (connector, greeting);
 
-  if (!is_welcome (connector, hail, greeting))
+  if (why != NULL && greeting->answer == WIRE_TAKEN) {
+    greet (connector, hail->fd, WIRE_REFUSED);
+    report (connector, hail, why);
+    hail_close (hail);
+  }
+  else if (why != NULL || !is_welcome (connector, hail, greeting))
     hail_close (hail);
   else if (crossing) {
     greet (connector, hail->fd, WIRE_CROSSING);
@@ -381,7 +427,7 @@ on_incoming (struct connector *connector, struct hail *hail)
   case HAIL_PART: break;
   case HAIL_WHOLE: on_greeting (connector, hail, &greeting); break;
   case HAIL_VERSION:
-    connector->callbacks.version (connector->opaque);
+    report (connector, hail, wire_reason_text (WIRE_BAD_VERSION));
     hail_close (hail);
     break;
   case HAIL_BAD: hail_close (hail); break;
@@ -573,66 +619,13 @@ connector_dial (struct connector *connector, uint32_t timeout_ms)
 
 /* ----------------------------------------------------------- life cycle */
 
-/* A listening socket on ADDRESS, or -1 with errno. */
-static int
-listen_on (const struct addrinfo *address)
-{
-  int one = 1;
-  int fd = socket (address->ai_family,
-                   SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-  if (fd == -1)
-    return -1;
-  setsockopt (fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  if (bind (fd, address->ai_addr, address->ai_addrlen) == -1 ||
-      listen (fd, BACKLOG) == -1) {
-    int error = errno;
-
-    close (fd);
-    errno = error;
-    return -1;
-  }
-  return fd;
-}
-
-/* Listen on all that NAME stands for; an address of a family that this
- * machine does not have is no error if there is another.
- */
-static int
-listen_all (struct connector *connector, const char *name, char *error,
-            size_t error_size)
-{
-  struct addrinfo *found = address_resolve (name, 1, error, error_size);
-  int failed = 0;
-
-  if (found == NULL)
-    return -1;
-  for (struct addrinfo *a = found; a != NULL; a = a->ai_next) {
-    if (connector->listeners_count == LISTENERS_MAX)
-      break;
-
-    int fd = listen_on (a);
-
-    if (fd != -1)
-      connector->listeners[connector->listeners_count++] = fd;
-    else if (failed == 0 || (errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL))
-      failed = errno;
-  }
-  freeaddrinfo (found);
-  if (connector->listeners_count > 0 &&
-      (failed == 0 || failed == EAFNOSUPPORT || failed == EADDRNOTAVAIL))
-    return 0;
-  snprintf (error, error_size, "cannot listen on %s: %s", name,
-            strerrordesc_np (failed));
-  return -1;
-}
-
 struct connector *
 connector_new (const struct link_config *config,
                const struct connector_callbacks *callbacks, void *opaque,
                char *error, size_t error_size)
 {
   struct connector *connector = calloc (1, sizeof *connector);
+  int count;
 
   if (connector == NULL) {
     snprintf (error, error_size, "out of memory");
@@ -653,9 +646,13 @@ connector_new (const struct link_config *config,
     snprintf (error, error_size, "eventfd: %s", strerrordesc_np (errno));
     goto failed;
   }
-  if (config->listen != NULL &&
-      listen_all (connector, config->listen, error, error_size) == -1)
-    goto failed;
+  if (config->listen != NULL) {
+    count = listener_open_all (config->listen, connector->listeners,
+                               LISTENERS_MAX, error, error_size);
+    if (count == -1)
+      goto failed;
+    connector->listeners_count = (nfds_t) count;
+  }
   if (config->peer != NULL) {
     connector->peer = address_resolve (config->peer, 0, error, error_size);
     if (connector->peer == NULL)

@@ -23,8 +23,10 @@ struct connector_callbacks {
   void (*taken) (void *opaque, int fd, const char *address);
   /* What connector_dial asked for has failed. */
   void (*failed) (void *opaque);
-  /* Somebody greets in another version of the protocol. */
-  void (*version) (void *opaque);
+  /* A connection with ADDRESS (without its port) was not taken, by
+   * either side, for a reason that the user should know.
+   */
+  void (*refused) (void *opaque, const char *address, const char *why);
   /* Is there a connection that nobody has given up yet? */
   bool (*connected) (void *opaque);
 };

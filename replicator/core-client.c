@@ -166,7 +166,9 @@ maybe_finish (struct core *core, uint32_t slot)
    */
   if (r->error != 0 && hands_over (core) && !core->failed_now &&
       (is_write (r) || !r->doomed)) {
-    core_fail (core, r->error, "the data file gave an error");
+    core_fail (
+      core, r->error,
+      "the data file gave an error: mend its disk and restart this node");
     return;
   }
   finish (core, slot, r->doomed ? r->doom : r->error);
@@ -285,7 +287,9 @@ on_local_done (struct core *core, const struct core_event *event)
   core->local_out--;
   r->error = event->error;
   if (event->error != 0 && event->fatal)
-    core_fail (core, event->error, "an fdatasync of the data file failed");
+    core_fail (
+      core, event->error,
+      "an fdatasync of the data file failed: mend its disk and restart this node");
   else if (event->error != 0 && is_write (r) && core->relation == REL_SOURCE &&
            sync_sends_writes (core))
     /* The peer may have what this copy lacks: start over from marks. */

@@ -293,7 +293,8 @@ grant_again (struct core *core)
 static void
 refuse (struct core *core, enum gen_verdict verdict)
 {
-  core->refusal = gen_verdict_text (verdict);
+  core->refusal = gen_refusal_text (verdict, &core->record,
+                                    &core->peer_hello.record);
   /* Whoever answered there is no peer to ask; only a newer copy is a
    * reason not to go on without it.
    */

@@ -72,9 +72,10 @@ open_solo (struct core *core, struct conn *conn)
     if (core->record.answered || core->config.takeover == TAKEOVER_ANY)
       return ANSWER (OPEN_YES, NULL);
     return ANSWER (OPEN_NO,
-                   "this generation has not answered a client yet "
-                   "and the client shows none: the operator must "
-                   "decide (duetctl promote)");
+                   "this generation has answered no client yet, and this "
+                   "client shows none that it was served under: come through "
+                   "the proxy that was, or restart this node with "
+                   "takeover=any");
   }
   if (now->client == conn->open.client && !gen_id_equal (shown, now->gen) &&
       now->session != conn->open.session)
@@ -123,17 +124,30 @@ open_unlinked (struct core *core, struct conn *conn)
   if (core->phase != LINK_NONE && core->phase != LINK_DECIDED)
     return ANSWER (OPEN_WAIT, "the link is being settled");
   if (core->phase == LINK_DECIDED)
-    return core->relation == REL_DIVERGED ? ANSWER (OPEN_NO, "diverged")
-                                          : ANSWER (OPEN_WAIT, "handshake");
+    return core->relation == REL_DIVERGED
+      ? ANSWER (OPEN_NO, "both copies were written apart from each other")
+      : ANSWER (OPEN_WAIT, "the link is being settled");
   if (!memory && !any)
     return ANSWER (OPEN_NO,
-                   "no link to the peer, and the client shows no "
-                   "generation that it was served under");
+                   "no link to the peer, and this client shows no "
+                   "generation that it was served under: come through the "
+                   "proxy that was served, or restart this node with "
+                   "takeover=any");
   if (!core_is_primary (core) && core->config.takeover == TAKEOVER_MANUAL)
     return ANSWER (OPEN_NO,
-                   "takeover=manual: the operator must promote "
-                   "this backup");
+                   "takeover=manual: to promote this backup, restart it with "
+                   "takeover=any");
   return open_by_new_generation (core, conn);
+}
+
+/* No, for the reason that the status gives. */
+static struct open_answer
+open_not_now (const struct core *core)
+{
+  const char *reason = NULL;
+
+  core_state_of (core, &reason);
+  return ANSWER (OPEN_NO, reason);
 }
 
 static struct open_answer
@@ -142,11 +156,11 @@ open_try (struct core *core, struct conn *conn)
   const struct core_open *open = &conn->open;
 
   if (core->stopping)
-    return ANSWER (OPEN_NO, "stopping");
+    return ANSWER (OPEN_NO, "this node is being stopped");
   if (core->failed_now || core->record.data == DATA_FAILED)
-    return ANSWER (OPEN_NO, "failed");
+    return open_not_now (core);
   if (core->record.data == DATA_SYNCING)
-    return ANSWER (OPEN_NO, "syncing: this copy is not complete");
+    return ANSWER (OPEN_NO, "this copy is not complete");
   if (core->phase == LINK_DRAINING || core->phase == LINK_HELLO ||
       core->phase == LINK_DROPPING || core->change != GEN_NONE ||
       !core_settled (core) || !core_synced (core))

@@ -657,7 +657,9 @@ void
 on_applied (struct core *core, const struct core_event *event)
 {
   if (event->error != 0) {
-    core_fail (core, event->error, "the data file gave an error");
+    core_fail (
+      core, event->error,
+      "the data file gave an error: mend its disk and restart this node");
     return;
   }
   if (event->link != core->link || core->phase != LINK_DECIDED)

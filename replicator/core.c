@@ -356,7 +356,9 @@ core_state_of (const struct core *core, const char **reason)
     return STATE_FAILED;
   }
   if (core->record.data == DATA_FAILED) {
-    *reason = "its store failed earlier; it needs a resync from the peer";
+    *reason = core->refusal != NULL
+      ? core->refusal
+      : "its store failed earlier; it needs a resync from the peer";
     return STATE_FAILED;
   }
   if (core->phase == LINK_DECIDED && core->relation == REL_DIVERGED) {
@@ -364,11 +366,12 @@ core_state_of (const struct core *core, const char **reason)
       ? "both copies were written apart from each other; this one does not "
         "serve"
       : "both copies were written apart from each other; this one goes on "
-        "serving its clients; see duetctl discard";
+        "serving its clients";
     return STATE_DIVERGED;
   }
   if (core->record.data == DATA_SYNCING) {
-    *reason = core->phase == LINK_DECIDED
+    *reason = core->refusal != NULL ? core->refusal
+      : core->phase == LINK_DECIDED
       ? "being brought up to date by the peer"
       : "waits for the peer to be brought up to date";
     return STATE_SYNCING;
@@ -430,6 +433,9 @@ core_view (const struct core *core, struct core_view *view)
     .rtt_ms = core->rtt_ms,
   };
   view->state = core_state_of (core, &view->reason);
+  view->refused = core->refusal != NULL && view->reason == core->refusal;
+  if (view->refused)
+    view->peer_size_bytes = core->peer_hello.record.size;
 }
 
 static void
@@ -438,6 +444,9 @@ report_state (struct core *core)
   const char *reason = NULL;
   enum core_state state = core_state_of (core, &reason);
 
+  /* What becomes of it while it ends is no news. */
+  if (core->stopping)
+    return;
   if (state == core->shown_state && reason == core->shown_reason)
     return;
   core->shown_state = state;
@@ -504,10 +513,14 @@ on_sb_durable (struct core *core, const struct core_event *event)
     /* Decisions cannot be kept: give up without word on disk. */
     core->sb_durable = core->sb_version;
     core->notice_pending = false;
-    core_fail (core, event->error, "cannot write the metadata file");
+    core_fail (
+      core, event->error,
+      "cannot write the metadata file: mend its disk and restart this node");
     core->sb_durable = core->sb_version;
     core->notice_pending = false;
-    link_bye (core, WIRE_BYE_STORE, "cannot write the metadata file");
+    link_bye (
+      core, WIRE_BYE_STORE,
+      "cannot write the metadata file: mend its disk and restart this node");
     return;
   }
   core->sb_durable = event->version;
@@ -518,7 +531,9 @@ on_map_durable (struct core *core, const struct core_event *event)
 {
   core->map_flight = false;
   if (event->error != 0) {
-    core_fail (core, event->error, "cannot write the metadata file");
+    core_fail (
+      core, event->error,
+      "cannot write the metadata file: mend its disk and restart this node");
     return;
   }
   marks_pages_durable (core->marks);
@@ -528,7 +543,9 @@ static void
 on_store_synced (struct core *core, const struct core_event *event)
 {
   if (event->error != 0)
-    core_fail (core, event->error, "cannot make the data file durable");
+    core_fail (
+      core, event->error,
+      "cannot make the data file durable: mend its disk and restart this node");
   else if (event->version > core->sync_durable)
     core->sync_durable = event->version;
 }

@@ -193,27 +193,6 @@ give_request_locked (struct engine *engine, uint32_t slot)
   engine->free_requests[engine->free_request_count++] = slot;
 }
 
-static void
-count_request (struct engine *engine, const struct core_event *event,
-               uint64_t began_us, int error)
-{
-  static const enum engine_kind kinds[] = {
-    [REQ_READ] = ENGINE_READ,   [REQ_WRITE] = ENGINE_WRITE,
-    [REQ_TRIM] = ENGINE_TRIM,   [REQ_ZERO] = ENGINE_ZERO,
-    [REQ_FLUSH] = ENGINE_FLUSH,
-  };
-  enum engine_kind kind = kinds[event->request.kind];
-
-  if (error != 0) {
-    atomic_fetch_add_explicit (&engine->errors[kind], 1, memory_order_relaxed);
-    return;
-  }
-  atomic_fetch_add_explicit (&engine->count[kind], 1, memory_order_relaxed);
-  atomic_fetch_add_explicit (&engine->bytes[kind], event->request.length,
-                             memory_order_relaxed);
-  latency_add (&engine->latency[kind], now_us () - began_us);
-}
-
 /* Until the core has answered; LOCK is held before and after. */
 static void
 serve_locked (struct engine *engine, struct engine_request *request,
@@ -242,7 +221,6 @@ carry_out (struct engine_conn *conn, struct core_event *event, void *buffer)
 {
   struct engine *engine = conn->engine;
   struct engine_request *request;
-  uint64_t began_us = now_us ();
   uint32_t slot;
   int error;
 
@@ -272,41 +250,75 @@ carry_out (struct engine_conn *conn, struct core_event *event, void *buffer)
     wait_for_wake (engine, &request->wake, conn->slot);
     pthread_mutex_lock (&engine->lock);
   }
-  count_request (engine, &request->event, began_us, error);
   give_request_locked (engine, slot);
   engine_unlock_and_send (engine);
   errno = error;
   return error == 0 ? 0 : -1;
 }
 
+/* Enter a request of KIND, which began at BEGAN_US and ended with R and
+ * errno, into the figures.
+ */
+static int
+count (struct engine *engine, enum engine_kind kind, uint64_t began_us,
+       uint64_t length, int r)
+{
+  if (r == -1) {
+    atomic_fetch_add_explicit (&engine->errors[kind], 1, memory_order_relaxed);
+    return r;
+  }
+  atomic_fetch_add_explicit (&engine->count[kind], 1, memory_order_relaxed);
+  atomic_fetch_add_explicit (&engine->bytes[kind], length,
+                             memory_order_relaxed);
+  latency_add (&engine->latency[kind], now_us () - began_us);
+  return r;
+}
+
 int
 engine_read (struct engine_conn *conn, void *buffer, uint64_t length,
              uint64_t offset)
 {
+  uint64_t began_us = now_us ();
   struct core_event event = {
     .request = { .kind = REQ_READ, .offset = offset, .length = length },
   };
 
-  return carry_out (conn, &event, buffer);
+  return count (conn->engine, ENGINE_READ, began_us, length,
+                carry_out (conn, &event, buffer));
 }
 
 int
 engine_write (struct engine_conn *conn, const void *buffer, uint64_t length,
               uint64_t offset)
 {
+  uint64_t began_us = now_us ();
   struct core_event event = {
     .request = { .kind = REQ_WRITE, .offset = offset, .length = length },
   };
 
-  return carry_out (conn, &event, (void *) buffer);
+  return count (conn->engine, ENGINE_WRITE, began_us, length,
+                carry_out (conn, &event, (void *) buffer));
+}
+
+int
+engine_trim (struct engine_conn *conn, uint64_t length, uint64_t offset)
+{
+  uint64_t began_us = now_us ();
+  struct core_event event = {
+    .request = { .kind = REQ_TRIM, .offset = offset, .length = length },
+  };
+
+  return count (conn->engine, ENGINE_TRIM, began_us, length,
+                carry_out (conn, &event, NULL));
 }
 
 int
 engine_zero (struct engine_conn *conn, uint64_t length, uint64_t offset,
              bool punch, bool fast)
 {
+  uint64_t began_us = now_us ();
   struct core_event event = {
-    .request = { .kind = punch ? REQ_TRIM : REQ_ZERO,
+    .request = { .kind = REQ_ZERO,
                  .offset = offset,
                  .length = length,
                  .punch = punch },
@@ -316,35 +328,50 @@ engine_zero (struct engine_conn *conn, uint64_t length, uint64_t offset,
     errno = EOPNOTSUPP;
     return -1;
   }
-  return carry_out (conn, &event, NULL);
+  return count (conn->engine, ENGINE_ZERO, began_us, length,
+                carry_out (conn, &event, NULL));
 }
 
-int
-engine_flush (struct engine_conn *conn)
+/* Extents and read-ahead are hints about the primary's own file: what a
+ * flush asks of the core is only whether this connection is served at all.
+ */
+static int
+ask_served (struct engine_conn *conn)
 {
   struct core_event event = { .request = { .kind = REQ_FLUSH } };
 
   return carry_out (conn, &event, NULL);
 }
 
-/* Extents and read-ahead are hints about the primary's own file: a flush
- * asks the core whether this connection is served at all.
- */
+int
+engine_flush (struct engine_conn *conn)
+{
+  uint64_t began_us = now_us ();
+
+  return count (conn->engine, ENGINE_FLUSH, began_us, 0, ask_served (conn));
+}
+
 int
 engine_extents (struct engine_conn *conn, uint64_t length, uint64_t offset,
                 int (*extent) (void *opaque, uint64_t extent_offset,
                                uint64_t extent_length, bool hole),
                 void *opaque)
 {
-  if (engine_flush (conn) == -1)
-    return -1;
-  return store_extents (conn->engine->store, offset, length, extent, opaque);
+  uint64_t began_us = now_us ();
+  int r = ask_served (conn);
+
+  if (r == 0)
+    r = store_extents (conn->engine->store, offset, length, extent, opaque);
+  return count (conn->engine, ENGINE_EXTENTS, began_us, length, r);
 }
 
 int
 engine_cache (struct engine_conn *conn, uint64_t length, uint64_t offset)
 {
-  if (engine_flush (conn) == -1)
-    return -1;
-  return store_cache (conn->engine->store, offset, length);
+  uint64_t began_us = now_us ();
+  int r = ask_served (conn);
+
+  if (r == 0)
+    r = store_cache (conn->engine->store, offset, length);
+  return count (conn->engine, ENGINE_CACHE, began_us, length, r);
 }

@@ -5,6 +5,7 @@
  *   engine.c          life cycle, the step under the mutex, the actions
  *   engine-client.c   clients' calls: one request is carried out by the
  *                     thread that brought it
+ *   engine-status.c   what the node says of itself
  *   engine-peer.c     link callbacks (the receiver carries out what the
  *                     peer sent), chunks and hashes
  *   jobs.c            threads for what the step may not wait for
@@ -32,10 +33,13 @@
 enum {
   ENGINE_SYNC_FRAMES = 512, /* applied before one fdatasync */
   ENGINE_SYNC_BYTES = 8 * 1024 * 1024,
-  ENGINE_LINE = 512,    /* longest line for the log */
+  ENGINE_LINE = 768,    /* longest line for the log */
+  ENGINE_REFUSED = 256, /* an address and why */
   ENGINE_SAID = 8,      /* lines remembered */
   ENGINE_HASHES = 64,   /* blocks in a chunk */
   ENGINE_WAIT_MS = 500, /* between looks at stopping () */
+  ENGINE_SAMPLES = 10,  /* of a resync's progress */
+  ENGINE_SAMPLE_MS = 500,
 };
 
 /* A frame under way to the link, with what its end means. */
@@ -74,6 +78,15 @@ struct engine_chunk {
   atomic_uint frames_out;
 };
 
+/* How far a resync had come, newest last; its speed is taken from them. */
+struct engine_samples {
+  uint64_t started_ms; /* which resync */
+  uint32_t count;
+  struct {
+    uint64_t ms, left_bytes;
+  } list[ENGINE_SAMPLES];
+};
+
 struct engine {
   struct engine_config config;
   struct store *store;
@@ -108,6 +121,12 @@ struct engine {
   char said[ENGINE_SAID][ENGINE_LINE];
   uint32_t said_count;
   enum core_state said_state;
+  /* The connection that was refused last, and why; empty when the last
+   * attempt failed otherwise.
+   */
+  char refused[ENGINE_REFUSED];
+  bool refused_again; /* since the last attempt ended */
+  struct engine_samples samples;
   /* What engine_unlock_and_send does. */
   bool need_flush;
   uint32_t drop_link; /* 0: none */
@@ -144,6 +163,16 @@ void engine_log (struct engine *engine, const char *format, ...)
  */
 void engine_log_once_locked (struct engine *engine, const char *format, ...)
   __attribute__ ((format (printf, 2, 3)));
+
+/* engine-status.c */
+/* The reason that VIEW gives, with what the engine knows beyond it; LOCK
+ * is held.
+ */
+void engine_reason_locked (const struct engine *engine,
+                           const struct core_view *view,
+                           char text[ENGINE_REASON]);
+/* Now and then, so that the speed of a resync is known; LOCK is held. */
+void engine_sample_locked (struct engine *engine, uint64_t now_ms);
 
 /* engine-peer.c */
 extern const struct link_callbacks engine_link_callbacks;

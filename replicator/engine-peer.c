@@ -6,6 +6,7 @@
  * one ack; chunks of a resync are read and compared here.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -295,6 +296,7 @@ on_up (void *opaque, uint32_t link)
   engine->apply_seq = 0;
   engine->apply_link = link;
   engine->hash_wanted = false;
+  engine->refused[0] = '\0';
   engine_step_locked (engine, &event);
   engine_unlock_and_send (engine);
 }
@@ -315,19 +317,27 @@ on_down (void *opaque, uint32_t link, const char *why)
 static void
 on_connect_failed (void *opaque)
 {
+  struct engine *engine = opaque;
   struct core_event event = { .type = EV_CONNECT_FAILED };
 
-  engine_step (opaque, &event);
+  pthread_mutex_lock (&engine->lock);
+  if (!engine->refused_again)
+    engine->refused[0] = '\0';
+  engine->refused_again = false;
+  engine_step_locked (engine, &event);
+  engine_unlock_and_send (engine);
 }
 
 static void
-on_refused (void *opaque, const char *why)
+on_refused (void *opaque, const char *address, const char *why)
 {
   struct engine *engine = opaque;
 
   pthread_mutex_lock (&engine->lock);
-  engine_log_once_locked (engine, "no link to %s: %s", engine->config.peer,
-                          why);
+  engine->refused_again = true;
+  snprintf (engine->refused, sizeof engine->refused, "no link with %s: %s",
+            address, why);
+  engine_log_once_locked (engine, "%s", engine->refused);
   pthread_mutex_unlock (&engine->lock);
 }
 

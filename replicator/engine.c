@@ -16,7 +16,6 @@
 #include <time.h>
 
 #include "engine-internal.h"
-#include "exportname.h"
 
 /* What a job needs. */
 struct engine_job {
@@ -163,17 +162,19 @@ persist_map_locked (struct engine *engine, const struct core_action *action)
 static void
 log_state_locked (struct engine *engine)
 {
+  char reason[ENGINE_REASON];
   struct core_view view;
   struct gen_id gen;
 
   core_view (engine->core, &view);
+  engine_reason_locked (engine, &view, reason);
   gen = gen_current (&view.record);
   if (view.linked || view.state != engine->said_state)
     engine->said_count = 0;
   engine->said_state = view.state;
   engine_log_once_locked (
     engine, "%s: %s (generation %llu.%016llx)", core_state_name (view.state),
-    view.reason, (unsigned long long) gen.epoch, (unsigned long long) gen.id);
+    reason, (unsigned long long) gen.epoch, (unsigned long long) gen.id);
 }
 
 static void
@@ -346,6 +347,7 @@ timer_thread (void *opaque)
     struct core_event tick = { .type = EV_TICK };
     struct timespec at;
 
+    engine_sample_locked (engine, now);
     if (deadline <= now) {
       engine->timer_target = 0;
       engine_step_locked (engine, &tick);
@@ -544,83 +546,4 @@ uint64_t
 engine_size (const struct engine *engine)
 {
   return engine->size;
-}
-
-/* -------------------------------------------------------------- status */
-
-const char *
-engine_kind_name (enum engine_kind kind)
-{
-  static const char *const names[] = {
-    "read", "write", "trim", "zero", "flush",
-  };
-
-  return kind < ENGINE_KINDS ? names[kind] : "?";
-}
-
-static void
-fill_figures (struct engine *engine, struct engine_status *status)
-{
-  struct link_counts counts;
-  unsigned i;
-
-  for (i = 0; i < ENGINE_KINDS; i++) {
-    struct engine_figures *f = &status->requests[i];
-
-    f->count = atomic_load (&engine->count[i]);
-    f->errors = atomic_load (&engine->errors[i]);
-    f->bytes = atomic_load (&engine->bytes[i]);
-    f->p50_us = latency_quantile (&engine->latency[i], 500);
-    f->p99_us = latency_quantile (&engine->latency[i], 990);
-    f->max_us = atomic_load (&engine->latency[i].max_us);
-  }
-  store_sync_counts (engine->store, &status->fdatasyncs, &status->sync_callers);
-  link_counts (engine->link, &counts);
-  status->bytes_sent = counts.bytes_sent;
-  status->bytes_received = counts.bytes_received;
-  status->frames_sent = counts.frames_sent;
-  status->frames_received = counts.frames_received;
-  status->link_sends = counts.sends;
-  status->link_receives = counts.receives;
-}
-
-void
-engine_status (struct engine *engine, struct engine_status *status)
-{
-  uint64_t passed, total, left;
-
-  memset (status, 0, sizeof *status);
-  pthread_mutex_lock (&engine->lock);
-  core_view (engine->core, &status->view);
-  pthread_mutex_unlock (&engine->lock);
-  snprintf (status->peer_address, sizeof status->peer_address, "%s",
-            engine->config.peer);
-  fill_figures (engine, status);
-  passed = engine_now_ms () - status->view.resync_started_ms;
-  total = status->view.resync_total_bytes;
-  left = status->view.dirty_bytes;
-  if (status->view.resyncing && passed > 0 && left < total)
-    status->resync_bytes_per_second = (total - left) * 1000 / passed;
-}
-
-void
-engine_describe (struct engine *engine, char *text)
-{
-  struct export_description description = { .size_bytes = engine->size };
-  struct core_view view;
-  const char *address = "";
-
-  pthread_mutex_lock (&engine->lock);
-  core_view (engine->core, &view);
-  pthread_mutex_unlock (&engine->lock);
-  if (view.record.primary == view.record.node)
-    address = engine->config.listen;
-  else if (view.record.primary != 0)
-    address = engine->config.peer;
-  snprintf (description.state, sizeof description.state, "%s",
-            core_state_name (view.state));
-  snprintf (description.primary, sizeof description.primary, "%s", address);
-  description.generation = gen_current (&view.record);
-  description.node = view.record.node;
-  exportname_describe (&description, text);
 }

@@ -383,3 +383,82 @@ gen_decide (const struct gen_record *me, const struct gen_record *peer)
 
   return decide_history (me, peer);
 }
+
+/* --- what a refusal means to the user of this node ---------------------- */
+
+#define EMPTY_IT                                                         \
+  "to have it filled from the other, stop it, delete its data file and " \
+  "its metadata, and start it"
+#define WAY_OUT "see \"failed\" in nbdkit-duet-plugin(1)"
+
+static const char *
+data_text (const struct gen_record *me, const struct gen_record *peer)
+{
+  if (me->data == DATA_BLANK && me->has_data && peer->has_data)
+    return "both nodes are blank and neither data file is empty: choose the "
+           "one that may be overwritten; " EMPTY_IT;
+  if (me->data == DATA_BLANK && me->has_data)
+    return "this node is blank, but its data file is not empty and is not "
+           "overwritten: put its metadata back, or, " EMPTY_IT;
+  return "the peer is blank, but its data file is not empty and is not "
+         "overwritten: put its metadata back, or, " EMPTY_IT;
+}
+
+static const char *
+blank_text (const struct gen_record *me)
+{
+  if (me->data == DATA_BLANK)
+    return "this node is blank, and the peer waits to be chosen as the only "
+           "copy: use the volume through its proxy, or restart the peer with "
+           "takeover=any and open it with a client";
+  return "the peer is blank, and this node waits to be chosen as the only "
+         "copy: use the volume through its proxy, or restart this node with "
+         "takeover=any and open it with a client";
+}
+
+static const char *
+stale_text (const struct gen_record *me, const struct gen_record *peer)
+{
+  if (me->data == DATA_FAILED && peer->data == DATA_FAILED)
+    return "both copies are on disks that have failed; " WAY_OUT;
+  if (me->data == DATA_FAILED)
+    return "this copy is on a disk that has failed, and the peer's lacks "
+           "writes of this one; " WAY_OUT;
+  if (peer->data == DATA_FAILED)
+    return "this copy lacks writes of the peer's, which is on a disk that "
+           "has failed; " WAY_OUT;
+  if (me->data == DATA_SYNCING && peer->data == DATA_SYNCING)
+    return "neither copy is complete; " WAY_OUT;
+  if (me->data == DATA_SYNCING)
+    return "this copy is not complete, and the peer's cannot complete "
+           "it; " WAY_OUT;
+  return "the peer's copy is not complete, and this one cannot complete "
+         "it; " WAY_OUT;
+}
+
+const char *
+gen_refusal_text (enum gen_verdict verdict, const struct gen_record *me,
+                  const struct gen_record *peer)
+{
+  switch (verdict) {
+  case GEN_REFUSE_DATA: return data_text (me, peer);
+  case GEN_REFUSE_BLANK: return blank_text (me);
+  case GEN_REFUSE_STALE: return stale_text (me, peer);
+  case GEN_REFUSE_VOLUME:
+    return "the peer belongs to another volume: check file= and peer= of "
+           "both nodes";
+  case GEN_REFUSE_REGION:
+    return "the peer uses another region size: give both nodes the same "
+           "region=, and the newer one new files";
+  case GEN_REFUSE_SIZE:
+    return "the peer's volume has another size: give both nodes the same "
+           "size=, and the newer one new files";
+  case GEN_REFUSE_NODE:
+    if (me->peer != 0 && me->peer != peer->node)
+      return "the peer is not the node that this copy is paired with: check "
+             "peer= of both nodes";
+    return "the peer's copy is paired with another node than this one: check "
+           "peer= of both nodes";
+  default: return gen_verdict_text (verdict);
+  }
+}

@@ -87,12 +87,10 @@ struct gen_record {
   X (GEN_REFUSE_VOLUME, "the peer belongs to another volume")        \
   X (GEN_REFUSE_SIZE, "the peer's volume has another size")          \
   X (GEN_REFUSE_REGION, "the peer uses another region size")         \
-  X (GEN_REFUSE_NODE, "the peer is not the node I know as my peer")  \
-  X (GEN_REFUSE_SELF, "the peer has my own node id")                 \
+  X (GEN_REFUSE_NODE, "one node is paired with a third one")         \
+  X (GEN_REFUSE_SELF, "the peer has this node's own id")             \
   X (GEN_REFUSE_DATA, "a blank node's data file is not empty")       \
-  X (GEN_REFUSE_BLANK,                                               \
-     "one node is blank and the other is not alone "                 \
-     "in its generation")                                            \
+  X (GEN_REFUSE_BLANK, "one node is blank, the other is not alone")  \
   X (GEN_REFUSE_STALE, "neither copy is both current and newest")
 #define GEN_VERDICT_ENUM(name, text) name,
 enum gen_verdict { GEN_VERDICTS (GEN_VERDICT_ENUM) GEN_VERDICT_COUNT };
@@ -100,6 +98,14 @@ enum gen_verdict { GEN_VERDICTS (GEN_VERDICT_ENUM) GEN_VERDICT_COUNT };
 const char *gen_kind_name (enum gen_kind kind);
 const char *gen_data_name (enum data_state state);
 const char *gen_verdict_text (enum gen_verdict verdict);
+
+/* Why ME does not link to PEER, when gen_decide has said GEN_REFUSE_*:
+ * one sentence for the user of this node that names the node at fault and
+ * what to do.
+ */
+const char *gen_refusal_text (enum gen_verdict verdict,
+                              const struct gen_record *me,
+                              const struct gen_record *peer);
 
 static inline bool
 gen_id_equal (struct gen_id a, struct gen_id b)

@@ -97,12 +97,12 @@ on_failed (void *opaque)
 }
 
 static void
-on_version (void *opaque)
+on_refused (void *opaque, const char *address, const char *why)
 {
   struct link *link = opaque;
 
   if (link->callbacks.refused != NULL)
-    link->callbacks.refused (link->opaque, wire_reason_text (WIRE_BAD_VERSION));
+    link->callbacks.refused (link->opaque, address, why);
 }
 
 static bool
@@ -193,7 +193,7 @@ link_new (const struct link_config *config,
   static const struct connector_callbacks connector_callbacks = {
     .taken = on_taken,
     .failed = on_failed,
-    .version = on_version,
+    .refused = on_refused,
     .connected = on_connected,
   };
   struct link *link = calloc (1, sizeof *link);

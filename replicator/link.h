@@ -43,10 +43,11 @@ struct link_callbacks {
   void (*down) (void *opaque, uint32_t link, const char *why);
   /* A connection attempt asked for by link_connect has failed. */
   void (*connect_failed) (void *opaque);
-  /* A connection was not taken, for a reason that the user should know.
-   * Again for each one.  May be NULL.
+  /* A connection with ADDRESS (without its port) was not taken, for a
+   * reason that the user should know.  Again for each one, from either
+   * side; before the connect_failed that it leads to.  May be NULL.
    */
-  void (*refused) (void *opaque, const char *why);
+  void (*refused) (void *opaque, const char *address, const char *why);
   /* From the receiver thread, as up and down are.  While it is busy,
    * nothing is received, and the peer has to wait.  After link_drop no
    * further frame comes.

@@ -166,12 +166,11 @@ status_json (const struct engine_status *status)
     "{s:o, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
     " s:o, s:o}",
     "volume", id_or_null (record->volume), "node", id_json (record->node),
-    "state", core_state_name (view->state), "reason",
-    view->reason != NULL ? view->reason : "", "serving", (int) view->serving,
-    "generation", generation_json (record), "members", members_json (record),
-    "peer", peer_json (status), "dirty_bytes", number (view->dirty_bytes),
-    "resync", resync_json (status), "requests", requests_json (status),
-    "size_bytes", number (record->size), "rss_bytes", rss_json (), "fdatasyncs",
-    number (status->fdatasyncs), "sync_callers", number (status->sync_callers),
-    "link", link_json (status));
+    "state", core_state_name (view->state), "reason", status->reason, "serving",
+    (int) view->serving, "generation", generation_json (record), "members",
+    members_json (record), "peer", peer_json (status), "dirty_bytes",
+    number (view->dirty_bytes), "resync", resync_json (status), "requests",
+    requests_json (status), "size_bytes", number (record->size), "rss_bytes",
+    rss_json (), "fdatasyncs", number (status->fdatasyncs), "sync_callers",
+    number (status->sync_callers), "link", link_json (status));
 }

@@ -383,7 +383,7 @@ wire_decode_greeting (const uint8_t *payload, size_t length,
   greeting->boot = get_u64 (payload + 8);
   greeting->dials = get_u64 (payload + 16);
   greeting->answer = get_u64 (payload + 24);
-  if (greeting->node == 0 || greeting->answer > WIRE_CROSSING) {
+  if (greeting->node == 0 || greeting->answer > WIRE_REFUSED) {
     memset (greeting, 0, sizeof *greeting);
     return WIRE_BAD_GREETING;
   }

@@ -232,13 +232,21 @@ START_TEST (only_its_peer_replaces_a_connection)
 
   int stranger = raw_dial (a.port);
   raw_greet (stranger, 8, 80, 1, WIRE_TAKEN);
-  ck_assert (!raw_greeting (stranger, &greeting));
+  ck_assert (raw_greeting (stranger, &greeting));
+  ck_assert_uint_eq (greeting.answer, WIRE_REFUSED);
+  ck_assert (raw_closed (stranger));
   close (stranger);
+  WAIT (a.refusals == 1);
+  ck_assert_ptr_nonnull (strstr (a.refusal, "another node"));
 
   int self = raw_dial (a.port);
   raw_greet (self, 5, 50, 1, WIRE_TAKEN);
-  ck_assert (!raw_greeting (self, &greeting));
+  ck_assert (raw_greeting (self, &greeting));
+  ck_assert_uint_eq (greeting.answer, WIRE_REFUSED);
+  ck_assert (raw_closed (self));
   close (self);
+  WAIT (a.refusals == 2);
+  ck_assert_ptr_nonnull (strstr (a.refusal, "own id"));
   ck_assert_int_eq (a.downs, 0);
 
   int second = raw_connect (&a, 7, 71, 1); /* restarted */
@@ -252,6 +260,35 @@ START_TEST (only_its_peer_replaces_a_connection)
   WAIT (a.ups == 3);
   close (stranger);
   node_stop (&a);
+}
+END_TEST
+
+/* The dialler is told why, and so is one whose peer= leads to itself. */
+START_TEST (refusals_are_told_to_the_dialler)
+{
+  struct node a, b, c, me;
+  uint16_t port = free_port ();
+
+  pair_start (&a, &b);
+  link_connect (a.link, PATIENCE_MS);
+  WAIT (a.up != 0 && b.up != 0);
+  node_start (&c, 77, 0, b.port);
+  link_connect (c.link, PATIENCE_MS);
+  WAIT (c.fails == 1);
+  ck_assert_int_eq (c.refusals, 1);
+  ck_assert_ptr_nonnull (strstr (c.refusal, "linked to another node"));
+  WAIT (b.refusals == 1);
+  ck_assert_int_eq (b.downs, 0);
+  node_stop (&c);
+  pair_stop (&a, &b);
+
+  node_start (&me, 78, port, port);
+  link_connect (me.link, PATIENCE_MS);
+  WAIT (me.fails == 1);
+  ck_assert_int_ge (me.refusals, 1);
+  ck_assert_ptr_nonnull (strstr (me.refusal, "own id"));
+  ck_assert_int_eq (me.ups, 0);
+  node_stop (&me);
 }
 END_TEST
 
@@ -292,10 +329,27 @@ START_TEST (addresses_are_checked)
     "[fe80::1%1]:9",
   };
   static const char *const bad[] = {
-    "",        ":",          "host",          "host:",   ":1",
-    "host:0",  "host:65536", "host:99999999", "host:-1", "host:+1",
-    "host: 1", "host:1x",    "::1",           "::1:1",   "[::1]",
-    "[::1]:",  "[]:1",       "[::1:1",        "::1]:1",  "[::1]x:1",
+    "",
+    ":",
+    "host",
+    "host:",
+    ":1",
+    "host:0",
+    "host:65536",
+    "host:99999999",
+    "host:-1",
+    "host:+1",
+    "host: 1",
+    "host:1x",
+    "::1",
+    "::1:1",
+    "[::1]",
+    "[::1]:",
+    "[]:1",
+    "[::1:1",
+    "::1]:1",
+    "[::1]x:1",
+    "[127.0.0.1]:1",
   };
   char error[100];
   char name[400];
@@ -417,6 +471,7 @@ main (void)
 
   tcase_add_test (tests, connects_from_either_side);
   tcase_add_test (tests, refused_fails_at_once);
+  tcase_add_test (tests, refusals_are_told_to_the_dialler);
   tcase_add_test (tests, no_peer_fails_at_once);
   tcase_add_test (tests, silent_peer_fails_in_time);
   tcase_add_test (tests, crossing_dials_leave_one_connection);

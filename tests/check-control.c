@@ -49,7 +49,8 @@ const char *
 engine_kind_name (enum engine_kind kind)
 {
   static const char *const names[ENGINE_KINDS] = { "read", "write", "trim",
-                                                   "zero", "flush" };
+                                                   "zero", "flush", "extents",
+                                                   "cache" };
 
   return names[kind];
 }
@@ -61,7 +62,6 @@ set_fake (void)
   fake = (struct engine_status) {
     .view = {
       .state = STATE_PRIMARY,
-      .reason = "the peer is in sync",
       .serving = true,
       .linked = true,
       .resyncing = true,
@@ -79,6 +79,7 @@ set_fake (void)
       .resync_done_bytes = 512,
       .resync_total_bytes = 3072,
     },
+    .reason = "the peer is in sync",
     .peer_address = "127.0.0.1:7001",
     .requests = { [ENGINE_WRITE] = { 5, 1, 20480, 100, 1500, 2000000 } },
     .resync_bytes_per_second = 512,
@@ -247,6 +248,10 @@ START_TEST (status_has_the_keys_and_values)
     "  \"zero\": {\"count\": 0, \"bytes\": 0, \"errors\": 0,"
     "   \"p50_us\": 0, \"p99_us\": 0, \"max_us\": 0},"
     "  \"flush\": {\"count\": 0, \"bytes\": 0, \"errors\": 0,"
+    "   \"p50_us\": 0, \"p99_us\": 0, \"max_us\": 0},"
+    "  \"extents\": {\"count\": 0, \"bytes\": 0, \"errors\": 0,"
+    "   \"p50_us\": 0, \"p99_us\": 0, \"max_us\": 0},"
+    "  \"cache\": {\"count\": 0, \"bytes\": 0, \"errors\": 0,"
     "   \"p50_us\": 0, \"p99_us\": 0, \"max_us\": 0}},"
     " \"size_bytes\": 274877906944, \"rss_bytes\": null,"
     " \"fdatasyncs\": 2, \"sync_callers\": 5,"

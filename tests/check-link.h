@@ -36,8 +36,9 @@ struct node {
   char address[32];
   uint16_t port;
   atomic_uint up; /* id of the present connection, or 0 */
-  atomic_int ups, downs, fails;
+  atomic_int ups, downs, fails, refusals;
   const char *_Atomic why;
+  const char *_Atomic refusal;
   atomic_uint_fast64_t frames;
   atomic_uint_fast64_t lasts; /* frames with LAST */
   atomic_bool gate;           /* the frame callback waits while it is set */
@@ -180,10 +181,21 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
   return frame->type == WIRE_NACK ? -1 : 0;
 }
 
+static inline void
+on_refused (void *opaque, const char *address, const char *why)
+{
+  struct node *node = opaque;
+
+  ck_assert_str_eq (address, "127.0.0.1");
+  atomic_store (&node->refusal, why);
+  node->refusals++;
+}
+
 static const struct link_callbacks callbacks = {
   .up = on_up,
   .down = on_down,
   .connect_failed = on_connect_failed,
+  .refused = on_refused,
   .frame = on_frame,
 };
 

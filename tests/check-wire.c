@@ -397,7 +397,7 @@ START_TEST (greeting_round_trip_and_refusals)
   ck_assert_mem_eq (&again, &greeting, sizeof again);
   ck_assert_uint_eq (wire_decode_greeting (payload, 31, &again),
                      WIRE_BAD_GREETING);
-  greeting.answer = 2;
+  greeting.answer = WIRE_REFUSED + 1;
   wire_encode_greeting (&greeting, payload);
   ck_assert_uint_eq (wire_decode_greeting (payload, WIRE_GREETING, &again),
                      WIRE_BAD_GREETING);

@@ -32,9 +32,9 @@ engine_status (struct engine *engine, struct engine_status *status)
   *status = (struct engine_status){
     .view = {
       .state = STATE_PRIMARY,
-      .reason = "both copies are in sync",
       .record = { .node = 0x1111, .peer = 0x2222, .size = 1 << 20 },
     },
+    .reason = "both copies are in sync",
   };
 }
 
@@ -42,7 +42,8 @@ const char *
 engine_kind_name (enum engine_kind kind)
 {
   static const char *const names[ENGINE_KINDS] = { "read", "write", "trim",
-                                                   "zero", "flush" };
+                                                   "zero", "flush", "extents",
+                                                   "cache" };
 
   return names[kind];
 }

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * listener.h: the sockets on which a node waits for its peer.
+ */
+#ifndef DUET_LISTENER_H
+#define DUET_LISTENER_H
+
+#include <stddef.h>
+
+/* Listen on all that NAME (HOST:PORT) stands for: up to MAX sockets into
+ * FDS.  Their number, or -1 with a message in ERROR and none open.
+ */
+int listener_open_all (const char *name, int fds[], size_t max, char *error,
+                       size_t error_size);
+
+#endif /* DUET_LISTENER_H */
