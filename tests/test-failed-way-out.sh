@@ -25,9 +25,10 @@ wait_state "$first" failed
 node_status "$first" .reason | grep -q 'mend its disk and restart' ||
   fail "$(node_status "$first" .reason)"
 
-# Mended and started again, neither may serve.
+# Mended and started again, neither may serve.  (nbdkit told to stop waits
+# for its clients, and the proxy is connected.)
 mend_disk "$first"
-stop_node "$first"
+kill_node "$first"
 start_fragile_node "$first"
 start_node "$second"
 wait_for 20 "node_status $first .reason | grep -q \
