@@ -16,6 +16,7 @@
 #include "exportname.h"
 #include "link.h"
 #include "meta.h"
+#include "notice.h"
 #include "version.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -229,11 +230,7 @@ duet_dump_plugin (void)
 static void
 log_line (const char *line)
 {
-  /* State changes are not errors, and nbdkit has no level between those
-   * and debugging: standard error, which -f leaves to the caller.
-   */
-  fprintf (stderr, "duet: %s\n", line);
-  nbdkit_debug ("%s", line);
+  notice ("duet", line);
 }
 
 /* nbdkit_nanosleep fails when this connection or the server ends. */
@@ -264,6 +261,7 @@ duet_get_ready (void)
 {
   char error[MESSAGE];
 
+  notice_ready ();
   config.log = log_line;
   config.gone = client_gone;
   engine = engine_new (&config, error, sizeof error);

@@ -16,7 +16,9 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "notice.h"
 #include "proxy.h"
+#include "version.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
@@ -99,6 +101,10 @@ duetproxy_config (const char *key, const char *value)
     return result;
   }
   if (strcmp (key, "state") == 0) {
+    if (value[0] == '\0') {
+      nbdkit_error ("state=: a path is missing");
+      return -1;
+    }
     free (state_path);
     state_path = nbdkit_absolute_path (value);
     config.state_path = state_path;
@@ -154,6 +160,9 @@ duetproxy_dump_plugin (void)
   printf ("duetproxy_protocol=1\n");
   printf ("duetproxy_nodes_max=%d\n", ROUTE_NODES_MAX);
   printf ("duetproxy_connections_max=%d\n", PROXY_CONNECTIONS_MAX);
+  printf ("duetproxy_default_connections=%d\n", CONNECTIONS_DEFAULT);
+  printf ("duetproxy_default_timeout_ms=%d\n", TIMEOUT_DEFAULT_MS);
+  printf ("duetproxy_default_give_up_seconds=%d\n", 0);
   printf ("duetproxy_parallel=%d\n", is_sound_server ());
   if (nbd != NULL) {
     printf ("duetproxy_libnbd=%s\n", nbd_get_version (nbd));
@@ -167,6 +176,7 @@ duetproxy_dump_plugin (void)
 static int
 duetproxy_get_ready (void)
 {
+  notice_ready ();
   proxy = proxy_new (&config);
   return proxy != NULL ? 0 : -1;
 }
@@ -453,6 +463,7 @@ duetproxy_extents (void *handle, uint32_t length, uint64_t offset,
 static struct nbdkit_plugin plugin = {
   .name = "duetproxy",
   .longname = "duet failover proxy",
+  .version = DUET_VERSION,
   .description = "serve a volume of two duet nodes, whichever is primary",
   .config = duetproxy_config,
   .config_complete = duetproxy_config_complete,

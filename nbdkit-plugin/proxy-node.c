@@ -239,6 +239,35 @@ report (struct node *node, const struct node_task *task,
   pthread_mutex_unlock (&proxy->mutex);
 }
 
+/* The node has said no.  The route goes on at once; then the node is asked
+ * what it is, for the log.
+ */
+static void
+report_refusal (struct node *node, const struct node_task *task,
+                struct opening *opening)
+{
+  struct proxy *proxy = node->proxy;
+  struct export_description is;
+  bool wanted;
+
+  pthread_mutex_lock (&proxy->mutex);
+  wanted = is_wanted_locked (proxy, task);
+  if (wanted)
+    proxy_event_locked (proxy, ROUTE_REFUSED, task->attempt);
+  pthread_mutex_unlock (&proxy->mutex);
+  if (!wanted ||
+      !upstream_describe (opening, node->cancel,
+                          upstream_now_ms () + ROUTE_OPEN_MS, &is))
+    return;
+  snprintf (opening->message, sizeof opening->message,
+            "does not serve (state=%s primary=%.200s)", is.state,
+            is.primary[0] != '\0' ? is.primary : "-");
+  pthread_mutex_lock (&proxy->mutex);
+  if (!proxy->stopping)
+    node_log_locked (node, "refused", opening->message);
+  pthread_mutex_unlock (&proxy->mutex);
+}
+
 /* The node has opened the session: it becomes the live one if it still
  * may.  CONN is abandoned otherwise.
  */
@@ -300,6 +329,8 @@ open_session (struct node *node, const struct node_task *task,
     }
     report (node, task, UPSTREAM_REFUSED, opening->message);
   }
+  else if (opening->stage == UPSTREAM_REFUSED && opening->go_error == ENOENT)
+    report_refusal (node, task, opening);
   else
     report (node, task, opening->stage, opening->message);
 }

@@ -23,6 +23,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "notice.h"
 #include "proxy-internal.h"
 
 enum {
@@ -69,13 +70,8 @@ write_log_locked (struct proxy *proxy)
     pthread_mutex_unlock (&proxy->mutex);
     if (line.level == PROXY_ERROR)
       nbdkit_error ("%s", line.text);
-    else {
-      /* nbdkit has no level between errors and debugging: standard error,
-       * which -f leaves to the caller.
-       */
-      fprintf (stderr, "duetproxy: %s\n", line.text);
-      nbdkit_debug ("%s", line.text);
-    }
+    else
+      notice ("duetproxy", line.text);
     pthread_mutex_lock (&proxy->mutex);
   }
 }

@@ -250,6 +250,65 @@ upstream_wait (struct opening *openings, size_t count, int cancel_fd,
   return true;
 }
 
+/* What became of a question for the list of exports. */
+struct listed {
+  bool done, good;
+  struct export_description *description;
+};
+
+static int
+on_export (void *user_data, const char *name, const char *description)
+{
+  struct listed *listed = user_data;
+
+  (void) name;
+  if (exportname_parse_description (description, listed->description))
+    listed->good = true;
+  return 0;
+}
+
+static int
+on_listed (void *user_data, int *error)
+{
+  struct listed *listed = user_data;
+
+  (void) error;
+  listed->done = true;
+  return 1;
+}
+
+bool
+upstream_describe (struct opening *opening, int cancel_fd, uint64_t until_ms,
+                   struct export_description *description)
+{
+  struct nbd_handle *nbd = opening->nbd;
+  struct listed listed = { .description = description };
+  nbd_list_callback export = { .callback = on_export, .user_data = &listed };
+  nbd_completion_callback done = { .callback = on_listed,
+                                   .user_data = &listed };
+
+  assert (opening->stage == UPSTREAM_REFUSED);
+  if (nbd == NULL || nbd_aio_is_negotiating (nbd) != 1 ||
+      nbd_aio_opt_list (nbd, export, done) == -1)
+    return false;
+  while (!listed.done && !upstream_is_dead (nbd)) {
+    struct pollfd fds[2] = {
+      { .fd = nbd_aio_get_fd (nbd), .events = poll_events (nbd) },
+      { .fd = cancel_fd, .events = POLLIN },
+    };
+
+    if (poll (fds, 2, ms_left (until_ms)) <= 0 || fds[1].revents != 0 ||
+        notify (nbd, fds[0].revents) == -1)
+      break;
+  }
+  if (listed.done)
+    return listed.good;
+  /* The answer must not come when nobody is here to take it. */
+  nbd_close (nbd);
+  opening->nbd = NULL;
+  return false;
+}
+
 static uint32_t
 capabilities (struct nbd_handle *nbd)
 {

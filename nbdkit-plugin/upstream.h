@@ -81,6 +81,14 @@ void upstream_go (struct opening *opening, const char *name);
 bool upstream_wait (struct opening *openings, size_t count, int cancel_fd,
                     uint64_t until_ms);
 
+/* Stage REFUSED: ask the node, on the same connection, what it is.  False
+ * when it does not say so before UNTIL_MS, CANCEL_FD is readable, or it is
+ * no duet node.
+ */
+bool upstream_describe (struct opening *opening, int cancel_fd,
+                        uint64_t until_ms,
+                        struct export_description *description);
+
 /* Stage READY: what the server says of itself.  False when it calls
  * itself a duet node in words that this version does not understand.
  */

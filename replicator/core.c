@@ -364,9 +364,11 @@ core_state_of (const struct core *core, const char **reason)
   if (core->phase == LINK_DECIDED && core->relation == REL_DIVERGED) {
     *reason = core->record.both
       ? "both copies were written apart from each other; this one does not "
-        "serve"
+        "serve: to give one up, stop its node, delete its data file and its "
+        "metadata, and start it"
       : "both copies were written apart from each other; this one goes on "
-        "serving its clients";
+        "serving its clients: to give one up, stop its node, delete its data "
+        "file and its metadata, and start it";
     return STATE_DIVERGED;
   }
   if (core->record.data == DATA_SYNCING) {

@@ -65,6 +65,16 @@ refuse (const struct message *message, int error, const char *format, ...)
   return -1;
 }
 
+/* A file could not be opened. */
+static int
+refuse_access (const struct message *message, const char *path)
+{
+  if (errno == EACCES || errno == EPERM || errno == EROFS)
+    return refuse (message, errno,
+                   "%s: %m: the node needs read and write access to it", path);
+  return refuse (message, errno, "%s: %m", path);
+}
+
 static int
 probe_device (struct store *store, const struct message *message)
 {
@@ -88,7 +98,7 @@ open_data (struct store *store, const struct message *message)
   if (stat (store->path, &st) == -1) {
     if (errno == ENOENT)
       return 0;
-    return refuse (message, errno, "%s: %m", store->path);
+    return refuse_access (message, store->path);
   }
   if (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode))
     return refuse (message, EINVAL,
@@ -104,7 +114,7 @@ open_data (struct store *store, const struct message *message)
     return refuse (message, EBUSY,
                    "%s is in use by another process, or mounted", store->path);
   if (store->fd == -1 || fstat (store->fd, &st) == -1)
-    return refuse (message, errno, "%s: %m", store->path);
+    return refuse_access (message, store->path);
   if (S_ISBLK (st.st_mode))
     return probe_device (store, message);
   store->file_size = (uint64_t) st.st_size;
@@ -138,7 +148,7 @@ check_known (const struct store *store, const struct store_config *config,
   if (config->size != 0 && config->size != record->size)
     return refuse (message, EINVAL,
                    "size=%" PRIu64 ", but %s was made with size %" PRIu64
-                   "; leave out size=, or resize the volume",
+                   "; leave out size=",
                    config->size, store->path, record->size);
   if (config->region_size != 0 && config->region_size != record->region_size)
     return refuse (message, EINVAL,

@@ -19,9 +19,10 @@ unchanged ()
     fail "$1 was overwritten"
 }
 
+# refused NAME REASON
 refused ()
 {
-  wait_for 20 "node_status $1 .reason | grep -q 'not empty'" ||
+  wait_for 20 "node_status $1 .reason | grep -q '^$2'" ||
     fail "$1: $(node_status "$1" .reason)"
 }
 
@@ -30,8 +31,8 @@ make_image a 3
 make_image b 100
 start_node a
 start_node b
-refused a
-refused b
+refused a 'both nodes are blank and neither data file is empty'
+refused b 'both nodes are blank and neither data file is empty'
 unchanged a
 unchanged b
 stop_node b
@@ -50,7 +51,7 @@ rm "$dir/b.img.duet"
 make_image b 200
 nbdinfo --size "$(node_uri a)" > /dev/null 2>&1 || true
 start_node b
-wait_for 20 "node_status b .reason | grep -q 'not empty'" ||
-  fail "b: $(node_status b .reason)"
+refused b 'this node is blank, but its data file is not empty'
+refused a 'the peer is blank, but its data file is not empty'
 unchanged b
 unchanged a

@@ -84,4 +84,8 @@ for line in name=duet duet_default_size=$((256 << 30)) \
 done
 grep -qx 'max_thread_model=parallel' "$dir/dump" || fail 'not parallel'
 help --dump-plugin "$DUETPROXY" > "$dir/dump"
-grep -qx 'name=duetproxy' "$dir/dump" || fail 'not the proxy'
+for line in name=duetproxy version=[0-9.]* duetproxy_default_connections=16 \
+            duetproxy_default_timeout_ms=1000 \
+            duetproxy_default_give_up_seconds=0; do
+  grep -qx "$line" "$dir/dump" || fail "--dump-plugin does not say $line"
+done

@@ -41,9 +41,12 @@ refuses 'b.img.duet is in use by another process' file="$dir/b.img"
 refuses 'b.img is in use by another process' file="$dir/b.img" \
   meta="$dir/other"
 refuses 'must not be the same file' meta="$dir/a.img"
-refuses 'cannot listen on .*: Address already in use' \
+refuses 'listen=.*: cannot listen there: Address already in use' \
   listen="127.0.0.1:${link_port[b]}"
 refuses 'a running process listens there' control="$dir/b.ctl"
+refuses 'file=: a path is missing' file=
+refuses 'only an IPv6 address stands in brackets' \
+  peer="[127.0.0.1]:${link_port[b]}"
 
 # The metadata is gone, the data is not: it is not overwritten.
 mv "$dir/a.img.duet" "$dir/aside"

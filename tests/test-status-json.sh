@@ -6,7 +6,7 @@
 . "$(dirname "$0")/functions.sh"
 . tests/volume-functions.sh
 
-kinds='read write trim zero flush'
+kinds='read write trim zero flush extents cache'
 
 # The keys in the manual, one a line; those of a resync are left out
 # unless asked for, for there it says null.
@@ -49,6 +49,33 @@ start_node b
 wait_insync
 check a
 choose_primary a
+
+# Each request is counted as what it is, and as nothing else.
+counts ()
+{
+  node_status a "[.requests[] | .count, .bytes] | join (\" \")"
+}
+before=($(counts))
+/usr/bin/python3 -c '
+import nbd, sys
+h = nbd.NBD()
+h.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+h.connect_uri(sys.argv[1])
+h.pread(1, 0)
+h.pwrite(b"x" * 20, 0)
+h.trim(300, 0)
+h.zero(4000, 0)                      # may trim, and is a zero
+h.zero(4000, 0, nbd.CMD_FLAG_NO_HOLE)
+h.flush()
+h.block_status(50000, 0, lambda *a: 0)
+h.cache(600000, 0)' "$(node_uri a)"
+after=($(counts))
+differences=
+for i in "${!after[@]}"; do
+  differences+=" $((after[i] - before[i]))"
+done
+[ "$differences" = ' 1 1 1 20 1 300 2 8000 1 0 1 50000 1 600000' ] ||
+  fail "counted: $differences"
 start_proxy
 nbdsh "$proxy_uri" 'h.pread(1, 0)'
 check a

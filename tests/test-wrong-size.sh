@@ -5,7 +5,8 @@
 
 start_node a size=64M
 start_node b size=32M
-wait_for 20 "node_status a .reason | grep -q 'another size'" ||
+wait_for 20 "node_status a .reason |
+    grep -q 'another size.*(67108864 bytes here, 33554432 there)'" ||
   fail "a: $(node_status a .reason)"
 [ "$(node_state a)" = waiting ] || fail "a is $(node_state a)"
 
