@@ -112,6 +112,7 @@ struct engine {
   pthread_cond_t applied; /* apply_seq, dead_link or the
                                            state changed */
   uint32_t apply_link, dead_link;
+  const char *dead_reason; /* why dead_link was dropped */
   uint64_t apply_seq;
   bool hash_wanted; /* set and used by the receiver */
   struct wire_frame hash_frame;

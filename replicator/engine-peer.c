@@ -306,10 +306,15 @@ on_down (void *opaque, uint32_t link, const char *why)
 {
   struct engine *engine = opaque;
   struct core_event event = { .type = EV_LINK_DOWN, .link = link };
+  struct core_view view;
 
   pthread_mutex_lock (&engine->lock);
-  engine_log_once_locked (engine, "link to %s closed: %s", engine->config.peer,
-                          why);
+  core_view (engine->core, &view);
+  if (engine->dead_link == link)
+    why = engine->dead_reason;
+  if (!view.refused) /* else the state's line has said why */
+    engine_log_once_locked (engine, "link to %s closed: %s",
+                            engine->config.peer, why);
   engine_step_locked (engine, &event);
   engine_unlock_and_send (engine);
 }

@@ -194,6 +194,7 @@ static void
 drop_link_locked (struct engine *engine, const struct core_action *action)
 {
   engine->dead_link = action->link;
+  engine->dead_reason = action->reason;
   engine->drop_link = action->link;
   pthread_cond_broadcast (&engine->applied);
 }
