@@ -287,9 +287,9 @@ on_local_done (struct core *core, const struct core_event *event)
   core->local_out--;
   r->error = event->error;
   if (event->error != 0 && event->fatal)
-    core_fail (
-      core, event->error,
-      "an fdatasync of the data file failed: mend its disk and restart this node");
+    core_fail (core, event->error,
+               "an fdatasync of the data file failed: mend its disk and "
+               "restart this node");
   else if (event->error != 0 && is_write (r) && core->relation == REL_SOURCE &&
            sync_sends_writes (core))
     /* The peer may have what this copy lacks: start over from marks. */
