@@ -45,6 +45,11 @@ refuses 'listen=.*: cannot listen there: Address already in use' \
   listen="127.0.0.1:${link_port[b]}"
 refuses 'a running process listens there' control="$dir/b.ctl"
 refuses 'file=: a path is missing' file=
+at_exit 'chattr -i "$dir/a.img" 2> /dev/null'
+if chattr +i "$dir/a.img" 2> /dev/null; then
+  refuses 'a.img: .* the node needs read and write access to it'
+  chattr -i "$dir/a.img"
+fi
 refuses 'only an IPv6 address stands in brackets' \
   peer="[127.0.0.1]:${link_port[b]}"
 
