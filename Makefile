@@ -74,9 +74,10 @@ PROXY := \
   nbdkit-plugin/upstream.c
 
 # What becomes a plugin or a program of its own.
-DUET := nbdkit-plugin/duet.c nbdkit-plugin/notice.c
+DUET := nbdkit-plugin/duet.c nbdkit-plugin/hangup.c nbdkit-plugin/notice.c
 DUETPROXY := \
   nbdkit-plugin/duetproxy.c \
+  nbdkit-plugin/hangup.c \
   nbdkit-plugin/notice.c \
   nbdkit-plugin/proxy.c \
   nbdkit-plugin/proxy-session.c \

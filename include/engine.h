@@ -45,7 +45,11 @@ struct engine *engine_new (const struct engine_config *config, char *error,
                            size_t error_size);
 /* Starts the threads (after the server has forked). */
 int engine_start (struct engine *engine, char *error, size_t error_size);
-/* Ends all that waits, closes the link, joins the threads. */
+/* Says goodbye to the peer and ends all that waits; from then on every
+ * request and every open is refused.  From any thread, before engine_stop.
+ */
+void engine_end_requests (struct engine *engine);
+/* That, if it was not done; closes the link, joins the threads. */
 void engine_stop (struct engine *engine);
 void engine_free (struct engine *engine);
 

@@ -14,6 +14,7 @@
 
 #include "engine.h"
 #include "exportname.h"
+#include "hangup.h"
 #include "link.h"
 #include "meta.h"
 #include "notice.h"
@@ -264,12 +265,23 @@ duet_get_ready (void)
   notice_ready ();
   config.log = log_line;
   config.gone = client_gone;
+  /* Sockets handed over by systemd are there already; the server's others
+   * come after this.
+   */
+  hangup_note (true);
   engine = engine_new (&config, error, sizeof error);
   if (engine == NULL) {
     nbdkit_error ("%s", error);
     return -1;
   }
+  hangup_note (false);
   return 0;
+}
+
+static void
+end_requests (void)
+{
+  engine_end_requests (engine);
 }
 
 static int
@@ -279,6 +291,10 @@ duet_after_fork (void)
 
   if (engine_start (engine, error, sizeof error) == -1) {
     nbdkit_error ("%s", error);
+    return -1;
+  }
+  if (hangup_start (end_requests) == -1) {
+    nbdkit_error ("cannot start a thread: %m");
     return -1;
   }
   return 0;
@@ -296,6 +312,7 @@ duet_unload (void)
 {
   unsigned i;
 
+  hangup_stop ();
   engine_free (engine);
   for (i = 0; i < sizeof owned / sizeof owned[0]; i++)
     free (owned[i]);

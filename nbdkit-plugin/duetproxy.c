@@ -16,6 +16,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "hangup.h"
 #include "notice.h"
 #include "proxy.h"
 #include "version.h"
@@ -181,10 +182,22 @@ duetproxy_get_ready (void)
   return proxy != NULL ? 0 : -1;
 }
 
+static void
+end_requests (void)
+{
+  proxy_end_requests (proxy);
+}
+
 static int
 duetproxy_after_fork (void)
 {
-  return proxy_start (proxy);
+  if (proxy_start (proxy) == -1)
+    return -1;
+  if (hangup_start (end_requests) == -1) {
+    nbdkit_error ("cannot start a thread: %m");
+    return -1;
+  }
+  return 0;
 }
 
 static void
@@ -199,6 +212,7 @@ duetproxy_unload (void)
 {
   uint32_t i;
 
+  hangup_stop ();
   if (proxy != NULL)
     proxy_free (proxy);
   for (i = 0; i < config.nodes; i++)

@@ -560,13 +560,20 @@ proxy_start (struct proxy *proxy)
 }
 
 void
+proxy_end_requests (struct proxy *proxy)
+{
+  pthread_mutex_lock (&proxy->mutex);
+  if (!proxy->stopping)
+    stop_locked (proxy);
+  pthread_mutex_unlock (&proxy->mutex);
+}
+
+void
 proxy_stop (struct proxy *proxy)
 {
   if (proxy->thread_count == 0)
     return;
-  pthread_mutex_lock (&proxy->mutex);
-  stop_locked (proxy);
-  pthread_mutex_unlock (&proxy->mutex);
+  proxy_end_requests (proxy);
   while (proxy->thread_count > 0)
     pthread_join (proxy->threads[--proxy->thread_count], NULL);
   pthread_mutex_lock (&proxy->mutex);

@@ -45,7 +45,12 @@ void proxy_free (struct proxy *proxy);
 /* Start the threads (after nbdkit has forked).  0 or -1. */
 int proxy_start (struct proxy *proxy);
 
-/* End all requests and threads. */
+/* End all requests; those to come are refused.  From any thread, before
+ * proxy_stop.
+ */
+void proxy_end_requests (struct proxy *proxy);
+
+/* That, if it was not done, and end all threads. */
 void proxy_stop (struct proxy *proxy);
 
 /* Wait until the first session has shown what the volume is, and copy it.

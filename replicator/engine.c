@@ -490,22 +490,31 @@ engine_start (struct engine *engine, char *error, size_t error_size)
 }
 
 void
-engine_stop (struct engine *engine)
+engine_end_requests (struct engine *engine)
 {
   struct core_event stop = { .type = EV_STOP };
+
+  pthread_mutex_lock (&engine->lock);
+  if (!engine->stopping && engine->running)
+    engine_step_locked (engine, &stop);
+  engine->stopping = true;
+  pthread_cond_broadcast (&engine->slot_free);
+  engine_unlock_and_send (engine);
+}
+
+void
+engine_stop (struct engine *engine)
+{
   bool running;
 
   if (engine->control != NULL)
     control_stop (engine->control);
+  engine_end_requests (engine);
   pthread_mutex_lock (&engine->lock);
   running = engine->running;
-  if (running)
-    engine_step_locked (engine, &stop);
-  engine->stopping = true;
   engine->running = false;
   pthread_cond_signal (&engine->timer_wake);
-  pthread_cond_broadcast (&engine->slot_free);
-  engine_unlock_and_send (engine);
+  pthread_mutex_unlock (&engine->lock);
   if (running)
     pthread_join (engine->timer, NULL);
   link_stop (engine->link);
