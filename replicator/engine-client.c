@@ -38,11 +38,11 @@ wait_for_wake (struct engine *engine, sem_t *wake, uint32_t slot)
   struct timespec until;
 
   for (;;) {
-    clock_gettime (CLOCK_REALTIME, &until);
+    clock_gettime (CLOCK_MONOTONIC, &until);
     until.tv_nsec += ENGINE_WAIT_MS * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
-    if (sem_timedwait (wake, &until) == 0)
+    if (sem_clockwait (wake, CLOCK_MONOTONIC, &until) == 0)
       return;
     if (errno == ETIMEDOUT && client_gone (engine)) {
       engine_step (engine, &hangup);
