@@ -30,6 +30,7 @@ PURE := \
   replicator/core-link.c \
   replicator/core-sync.c \
   replicator/core-pace.c \
+  replicator/core-disk.c \
   replicator/core-check.c \
   replicator/generation.c \
   replicator/ranges.c \

@@ -38,7 +38,8 @@ enum {
   CORE_RECONNECT_MS = 250,     /* longest time between attempts */
   CORE_RETRY_MS = 1000,        /* least time between switches by request,
                                    and between refused handshakes */
-  CORE_STALL_FACTOR = 10,      /* times dead_ms: an ack must come */
+  CORE_STALL_FACTOR = 10,      /* times dead_ms: an ack must come, and
+                                   the own disk answer */
 };
 
 /* takeover= */
@@ -260,7 +261,9 @@ struct core_view {
   uint64_t resync_started_ms;
   uint32_t requests; /* in the core now */
   uint32_t conns;
-  uint64_t rtt_ms; /* of the last answered ping */
+  uint64_t rtt_ms;       /* of the last answered ping */
+  uint64_t disk_late_ms; /* an operation on this node's files has
+                                   been out so long; 0: not too long */
 };
 void core_view (const struct core *core, struct core_view *view);
 

@@ -235,7 +235,9 @@ go (struct core *core, uint32_t slot)
   r->redo = false;
   r->error = 0;
   r->local_out = true;
-  core->local_out++;
+  r->local_ms = core->now_ms;
+  if (core->local_out++ == 0)
+    core->local_ms = core->now_ms;
   action = core_emit (core, ACT_LOCAL);
   action->slot = slot;
   return true;

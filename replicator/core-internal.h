@@ -9,6 +9,7 @@
  *   core-client.c    connections that are open, requests
  *   core-sync.c      resync and reconcile: source and target
  *   core-pace.c      how many chunks may be on their way
+ *   core-disk.c      a disk that does not answer
  *   core-check.c     the executable twin of what is written below
  *
  * Link phases:
@@ -129,7 +130,8 @@ struct request {
   bool used;        /* marks_use without marks_unuse */
   bool doomed;      /* ends with doom once local_out is over */
   int doom;
-  int error; /* of the local part */
+  int error;         /* of the local part */
+  uint64_t local_ms; /* when it began */
   uint32_t conn;
   uint64_t offset;
   uint64_t length;
@@ -171,8 +173,8 @@ struct chunk {
   uint64_t number;
   uint64_t offset, length; /* bytes */
   uint32_t unacked;        /* frames */
-  uint64_t sent_ms;
-  uint64_t ahead_bytes; /* of clients, not acked when it was sent */
+  uint64_t sent_ms;        /* or when the reading began */
+  uint64_t ahead_bytes;    /* of clients, not acked when it was sent */
 };
 
 /* Newest session seen of each client, so that older ones are refused. */
@@ -205,6 +207,10 @@ struct core {
   uint64_t sync_version, sync_durable;
   bool map_flight;
 
+  /* when the oldest that is out began (core-disk.c); requests: or before */
+  uint64_t sb_ms, map_ms, sync_ms, apply_ms, local_ms;
+  bool disk_late;
+
   /* the generation change under way: GEN_NONE when none */
   enum gen_kind change;
   bool change_adopts;         /* told by the peer: answer ADOPTED */
@@ -221,6 +227,7 @@ struct core {
   bool hello_got;
   bool was_decided;     /* this link, or the last one */
   uint64_t progress_ms; /* last ack, or first frame unacked */
+  bool peer_late;       /* and that was longer than dead_ms ago */
   struct wire_hello peer_hello;
   uint64_t hello_deadline_ms;
   uint64_t last_rx_ms, last_tx_ms;
@@ -330,6 +337,11 @@ void on_open (struct core *core, const struct core_event *event);
 void open_refuse (struct core *core, uint32_t slot, const char *reason);
 void open_advance (struct core *core);
 uint64_t open_deadline (const struct core *core);
+
+/* core-disk.c */
+void disk_advance (struct core *core);
+uint64_t disk_late_ms (const struct core *core);
+uint64_t disk_deadline (const struct core *core);
 
 /* core-client.c */
 void client_init (struct core *core);

@@ -625,11 +625,11 @@ silent_at (const struct core *core)
 
 /* How long writes may wait for a peer that is alive but does not ack. */
 static uint64_t
-stalled_at (const struct core *core)
+stalled_at (const struct core *core, uint64_t factor)
 {
   if (core->sent_count == 0)
     return UINT64_MAX;
-  return later (core->progress_ms, core->config.dead_ms * CORE_STALL_FACTOR);
+  return later (core->progress_ms, core->config.dead_ms * factor);
 }
 
 static void
@@ -641,7 +641,7 @@ beat (struct core *core)
     link_drop_now (core, "the peer is silent");
     return;
   }
-  if (core->now_ms >= stalled_at (core)) {
+  if (core->now_ms >= stalled_at (core, CORE_STALL_FACTOR)) {
     link_drop_now (core, "the peer is there but makes nothing durable");
     return;
   }
@@ -716,13 +716,15 @@ link_advance (struct core *core)
       !core->stopping && core->attempt < core->attempt_wanted)
     start_attempt (core);
   advance_alone (core);
+  core->peer_late = core->phase == LINK_DECIDED &&
+    core->now_ms >= stalled_at (core, 1);
 }
 
 uint64_t
 link_deadline (const struct core *core)
 {
   uint64_t deadline = UINT64_MAX;
-  uint64_t beat_ms, dead_ms;
+  uint64_t beat_ms, dead_ms, stalled_ms;
 
   if (core->phase == LINK_NONE && !core->failed_now && !core->stopping &&
       !core->attempt_flight)
@@ -732,8 +734,9 @@ link_deadline (const struct core *core)
   if (core->phase == LINK_DECIDED) {
     beat_ms = later (core->last_tx_ms, core->config.beat_ms);
     dead_ms = silent_at (core);
-    if (stalled_at (core) < dead_ms)
-      dead_ms = stalled_at (core);
+    stalled_ms = stalled_at (core, core->peer_late ? CORE_STALL_FACTOR : 1);
+    if (stalled_ms < dead_ms)
+      dead_ms = stalled_ms;
     if (beat_ms < deadline)
       deadline = beat_ms;
     if (dead_ms < deadline)

@@ -306,6 +306,7 @@ sync_locked (struct core *core, uint32_t slot)
     return;
   }
   chunk->state = CHUNK_READING;
+  chunk->sent_ms = core->now_ms;
   action = core_emit (core, ACT_CHUNK);
   action->slot = slot;
   action->offset = chunk->offset;
@@ -665,8 +666,10 @@ on_applied (struct core *core, const struct core_event *event)
   if (event->link != core->link || core->phase != LINK_DECIDED)
     return;
   assert (event->seq <= core->named_seq);
-  if (event->seq > core->applied_seq)
+  if (event->seq > core->applied_seq) {
     core->applied_seq = event->seq;
+    core->apply_ms = core->now_ms;
+  }
 }
 
 /* Note that this copy is being overwritten, then send the marks.  From
@@ -710,6 +713,8 @@ target_advance (struct core *core)
     if (!marks_set_regions (core->marks, core->apply[at].offset,
                             core->apply[at].length))
       break;
+    if (core->named_seq == core->applied_seq)
+      core->apply_ms = core->now_ms;
     core_emit (core, ACT_APPLY)->seq = ++core->named_seq;
   }
   if (core->applied_seq > core->reply_seq && core_settled (core)) {

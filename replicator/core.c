@@ -159,6 +159,8 @@ core_want_sync (struct core *core)
 {
   struct core_action *action = core_emit (core, ACT_SYNC_STORE);
 
+  if (core_synced (core))
+    core->sync_ms = core->now_ms;
   action->version = ++core->sync_version;
 }
 
@@ -399,6 +401,20 @@ core_state_of (const struct core *core, const char **reason)
     : STATE_WAITING;
 }
 
+/* What is late, if anything, is the reason that users look for. */
+static void
+late_reason (const struct core *core, enum core_state state,
+             const char **reason)
+{
+  if (state == STATE_FAILED || state == STATE_DIVERGED)
+    return;
+  if (core->disk_late)
+    *reason = "this node's disk has not answered for longer than dead=";
+  else if (core->peer_late)
+    *reason = "the peer has made nothing durable for longer than dead=; its "
+              "disk may hang";
+}
+
 static enum core_state
 peer_state_of (const struct core *core)
 {
@@ -433,8 +449,10 @@ core_view (const struct core *core, struct core_view *view)
     .requests = core->requests_used,
     .conns = core->conns_used,
     .rtt_ms = core->rtt_ms,
+    .disk_late_ms = disk_late_ms (core),
   };
   view->state = core_state_of (core, &view->reason);
+  late_reason (core, view->state, &view->reason);
   view->refused = core->refusal != NULL && view->reason == core->refusal;
   if (view->refused)
     view->peer_size_bytes = core->peer_hello.record.size;
@@ -449,6 +467,7 @@ report_state (struct core *core)
   /* What becomes of it while it ends is no news. */
   if (core->stopping)
     return;
+  late_reason (core, state, &reason);
   if (state == core->shown_state && reason == core->shown_reason)
     return;
   core->shown_state = state;
@@ -468,6 +487,7 @@ persist_map (struct core *core)
   if (core->map_flight || !marks_take_pages (core->marks, &first, &last))
     return;
   core->map_flight = true;
+  core->map_ms = core->now_ms;
   action = core_emit (core, ACT_PERSIST_MAP);
   action->first = first;
   action->last = last;
@@ -480,6 +500,7 @@ pump_persist (struct core *core)
 
   if (core->sb_flight == 0 && core->sb_durable < core->sb_version) {
     core->sb_flight = core->sb_version;
+    core->sb_ms = core->now_ms;
     action = core_emit (core, ACT_PERSIST_SB);
     action->version = core->sb_flight;
   }
@@ -499,6 +520,7 @@ core_advance (struct core *core)
     target_advance (core);
     client_advance (core);
     sync_advance (core);
+    disk_advance (core);
     again |= core->change != GEN_NONE && core_settled (core) &&
       core_synced (core);
     assert (++rounds < 8);
@@ -548,8 +570,10 @@ on_store_synced (struct core *core, const struct core_event *event)
     core_fail (
       core, event->error,
       "cannot make the data file durable: mend its disk and restart this node");
-  else if (event->version > core->sync_durable)
+  else if (event->version > core->sync_durable) {
     core->sync_durable = event->version;
+    core->sync_ms = core->now_ms;
+  }
 }
 
 static void
@@ -618,6 +642,9 @@ core_deadline (const struct core *core)
   uint64_t deadline = link_deadline (core);
   uint64_t other = open_deadline (core);
 
+  if (other < deadline)
+    deadline = other;
+  other = disk_deadline (core);
   if (other < deadline)
     deadline = other;
   other = sync_deadline (core);

@@ -92,7 +92,8 @@ struct engine {
   struct store *store;
   struct link *link;
   struct control *control;
-  struct jobs *jobs;       /* metadata, syncs, log */
+  struct jobs *jobs;       /* metadata, syncs */
+  struct jobs *log_jobs;   /* the log, also when the disk hangs */
   struct jobs *chunk_jobs; /* resync reads */
   uint64_t size;
 

@@ -77,7 +77,7 @@ engine_log (struct engine *engine, const char *format, ...)
   va_start (args, format);
   vsnprintf ((char *) job->bytes, ENGINE_LINE, format, args);
   va_end (args);
-  add_job (engine->jobs, run_log, job);
+  add_job (engine->log_jobs, run_log, job);
 }
 
 void
@@ -165,16 +165,22 @@ log_state_locked (struct engine *engine)
   char reason[ENGINE_REASON];
   struct core_view view;
   struct gen_id gen;
+  char late[64] = "";
 
   core_view (engine->core, &view);
   engine_reason_locked (engine, &view, reason);
+  if (view.disk_late_ms > 0)
+    snprintf (late, sizeof late, ": %llu.%llu s by now",
+              (unsigned long long) view.disk_late_ms / 1000,
+              (unsigned long long) view.disk_late_ms / 100 % 10);
   gen = gen_current (&view.record);
   if (view.linked || view.state != engine->said_state)
     engine->said_count = 0;
   engine->said_state = view.state;
-  engine_log_once_locked (
-    engine, "%s: %s (generation %llu.%016llx)", core_state_name (view.state),
-    reason, (unsigned long long) gen.epoch, (unsigned long long) gen.id);
+  engine_log_once_locked (engine, "%s: %s%s (generation %llu.%016llx)",
+                          core_state_name (view.state), reason, late,
+                          (unsigned long long) gen.epoch,
+                          (unsigned long long) gen.id);
 }
 
 static void
@@ -393,8 +399,9 @@ allocate (struct engine *engine)
   engine->hash_buffer = malloc (MARKS_CHUNK);
   engine->jobs = jobs_new (3);
   engine->chunk_jobs = jobs_new (1);
+  engine->log_jobs = jobs_new (1);
   return engine->hash_buffer != NULL && engine->jobs != NULL &&
-    engine->chunk_jobs != NULL;
+    engine->chunk_jobs != NULL && engine->log_jobs != NULL;
 }
 
 static bool
@@ -469,7 +476,9 @@ engine_start (struct engine *engine, char *error, size_t error_size)
   struct core_event start = { .type = EV_START };
 
   snprintf (error, error_size, "cannot start threads");
-  if (jobs_start (engine->jobs) == -1 || jobs_start (engine->chunk_jobs) == -1)
+  if (jobs_start (engine->jobs) == -1 ||
+      jobs_start (engine->chunk_jobs) == -1 ||
+      jobs_start (engine->log_jobs) == -1)
     return -1;
   if (store_bad_pages (engine->store) > 0)
     engine_log (engine,
@@ -520,6 +529,7 @@ engine_stop (struct engine *engine)
   link_stop (engine->link);
   jobs_stop (engine->chunk_jobs);
   jobs_stop (engine->jobs);
+  jobs_stop (engine->log_jobs);
 }
 
 void
@@ -538,6 +548,7 @@ engine_free (struct engine *engine)
     store_close (engine->store);
   jobs_free (engine->jobs);
   jobs_free (engine->chunk_jobs);
+  jobs_free (engine->log_jobs);
   for (i = 0; i < CORE_CHUNKS_MAX; i++)
     free (engine->chunks[i].data);
   free (engine->hash_buffer);

@@ -248,6 +248,7 @@ plain_link (struct core *c)
   c->switch_deadline_ms = 0;
   c->hello_deadline_ms = c->last_rx_ms = c->last_tx_ms = 0;
   c->ping_ms = c->rtt_ms = c->progress_ms = 0;
+  c->sb_ms = c->map_ms = c->sync_ms = c->apply_ms = c->local_ms = 0;
   c->reconnect_ms = c->reconnect_wait_ms = 0;
   c->refusal = c->link_reason = NULL;
   if (!c->t1_plain)
@@ -340,6 +341,7 @@ plain_requests (struct core *c, unsigned node)
     if (r->state == R_FREE)
       memset (r, 0, sizeof *r);
     r->last_seq = r->peer_needed ? r->last_seq - sent : 0;
+    r->local_ms = 0;
   }
   for (i = 0; i < c->sent_count; i++)
     c->sent[i].seq -= sent;
@@ -387,6 +389,7 @@ plain_core (unsigned node)
   c->now_ms = c->random = 0;
   c->failed_reason = c->shown_reason = NULL;
   c->shown_state = STATE_WAITING;
+  c->disk_late = c->peer_late = false;
   c->ranges = NULL;
   c->marks = NULL;
   rename_gen (&c->source_gen);

@@ -237,6 +237,22 @@ restart_client (struct sim *sim, const struct sim_event *event)
 }
 
 static void
+restart_failed (struct sim *sim, const struct sim_event *event)
+{
+  struct node *node = &sim->nodes[event->a];
+  struct core_view view;
+
+  sim->repairs--;
+  if (!node->alive)
+    return;
+  core_view (node->core, &view);
+  if (view.state != STATE_FAILED)
+    return;
+  node_crash (sim, node, false);
+  node_start (sim, node);
+}
+
+static void
 repair_disk (struct sim *sim, const struct sim_event *event)
 {
   struct disk *disk = &sim->nodes[event->a].disk;
@@ -382,12 +398,31 @@ strike_wander (struct sim *sim, const struct fault *fault)
   repair_after (sim, length_us, forget_and_turn, (uint32_t) fault->node, 0);
 }
 
+/* As good as hanging: the node gives its role away, and is started again
+ * when the last operation must have ended.
+ */
+static void
+strike_hang (struct sim *sim, const struct fault *fault)
+{
+  uint64_t slow_us = 12 * sim->dead_ms * SIM_MS;
+
+  sim->disk_hung = true;
+  sim->nodes[fault->node].disk.slow_us = slow_us;
+  repair_after (sim, fault->length_us + 2 * slow_us, restart_failed,
+                (uint32_t) fault->node, 0);
+}
+
 static void
 strike_disk (struct sim *sim, const struct fault *fault)
 {
   struct disk *disk = &sim->nodes[fault->node].disk;
 
-  if (fault->kind == FAULT_SLOW)
+  /* Who hangs for so long is as good as dead, for which the models without
+   * partitions would have to wait until the pair is whole.
+   */
+  if (fault->kind == FAULT_SLOW && fault->nth % 4 == 0 && sim->model->partition)
+    strike_hang (sim, fault);
+  else if (fault->kind == FAULT_SLOW)
     disk->slow_us = 1000 + fault->length_us / 8;
   else {
     sim->store_fault = true;
@@ -609,7 +644,7 @@ fault_heal (struct sim *sim)
     disk->fail_sync = disk->fail_meta = false;
     disk->slow_us = 0;
     node->pause_until = 0;
-    if (node->alive && sim->store_fault) {
+    if (node->alive) {
       core_view (node->core, &view);
       if (view.state == STATE_FAILED)
         node_crash (sim, node, false);

@@ -503,6 +503,7 @@ struct sim {
   uint64_t idle_until; /* no new requests before */
   uint32_t repairs;    /* scheduled and not done yet */
   bool store_fault;    /* a store error has been injected */
+  bool disk_hung;      /* a disk was so slow that its node may give up */
   int cut_for_good;    /* clients cannot reach this node in the end; -1 */
 
   /* sim-check.c */

@@ -16,7 +16,8 @@ thaw ()
 {
   fsfreeze -u "$dir/mnt" 2> /dev/null || true
 }
-trap 'thaw; umount -l "$dir/mnt" 2> /dev/null; on_exit' EXIT
+trap 's=$?; set +e; thaw; (exit $s); on_exit' EXIT
+at_exit 'umount -l "$dir/mnt" 2> /dev/null'
 mount -o loop "$dir/disk" "$dir/mnt" || skip 'cannot mount'
 
 start_node a dead=400
@@ -27,6 +28,10 @@ start_proxy
 start_writer
 fsfreeze -f "$dir/mnt" || skip 'cannot freeze'
 start=$(now_ms)
+wait_for 20 'node_status a .reason | grep -q "the peer has made nothing"' ||
+  fail "a says: $(node_status a .reason)"
+wait_for 20 'node_status b .reason | grep -q "disk has not answered"' ||
+  fail "b says: $(node_status b .reason)"
 wait_state a solo 20
 took=$(($(now_ms) - start))
 wait_written 50
