@@ -464,6 +464,8 @@ engine_new (const struct engine_config *config, char *error, size_t error_size)
   engine->random |= 1;
   engine->config.core.boot = random_locked (engine);
   if (!allocate (engine) || !open_parts (engine, error, error_size)) {
+    if (engine->store != NULL)
+      store_undo (engine->store);
     engine_free (engine);
     return NULL;
   }

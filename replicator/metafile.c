@@ -165,6 +165,8 @@ metafile_open (const char *path, bool create, char *error, size_t error_size)
     return meta;
 
   int saved = errno;
+  if (create)
+    unlink (path);
   metafile_close (meta);
   errno = saved;
   return NULL;

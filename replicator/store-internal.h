@@ -20,7 +20,10 @@ struct store {
   int fd;
   char *path;
   bool is_device;
-  bool created;       /* by this store_open */
+  bool created;      /* by this store_open */
+  bool meta_created; /* likewise */
+  uint64_t old_size; /* of the file, as store_open found it */
+  char *meta_path;
   uint64_t file_size; /* of the file or device */
   uint64_t size;      /* of the volume */
   uint64_t align;     /* of fallocate on a device */

@@ -13,6 +13,8 @@
  * What the last run left in the page cache need not be on the disk: see
  * forget_doubtful.
  *
+ * A start that is refused leaves no files behind (store_undo).
+ *
  * A volume is new until its first superblock is durable, and that is
  * written last: whatever a crash leaves of a creation is created again.
  */
@@ -117,7 +119,7 @@ open_data (struct store *store, const struct message *message)
     return refuse_access (message, store->path);
   if (S_ISBLK (st.st_mode))
     return probe_device (store, message);
-  store->file_size = (uint64_t) st.st_size;
+  store->file_size = store->old_size = (uint64_t) st.st_size;
   return 0;
 }
 
@@ -214,9 +216,9 @@ make_data (struct store *store, uint64_t size, const struct message *message)
     return refuse (message, errno,
                    "%s: cannot make a file of %" PRIu64 " bytes: %m",
                    store->path, size);
+  store->file_size = size;
   if (fsync (store->fd) == -1 || fileio_sync_folder (store->path) == -1)
     return refuse (message, errno, "%s: %m", store->path);
-  store->file_size = size;
   return 0;
 }
 
@@ -296,6 +298,7 @@ make_volume (struct store *store, const struct store_config *config,
     store->meta = metafile_open (meta_path, true, message->text, message->size);
     if (store->meta == NULL)
       return -1;
+    store->meta_created = true;
     if (!metafile_is_new (store->meta))
       return refuse (message, EBUSY, "%s: another process has just created it",
                      meta_path);
@@ -376,11 +379,31 @@ forget_doubtful (const struct store *store, const struct gen_record *record)
   }
 }
 
+/* Both files are locked by us, or were made by us a moment ago.  Whatever
+ * remains is no volume, and would be created again.
+ */
+void
+store_undo (struct store *store)
+{
+  int saved = errno, r = 0;
+
+  if (store->meta_created)
+    unlink (store->meta_path);
+  if (store->created)
+    unlink (store->path);
+  else if (store->meta_created && !store->is_device &&
+           store->file_size > store->old_size)
+    r = ftruncate (store->fd, (off_t) store->old_size);
+  (void) r; /* if it stays longer, then by zeros */
+  errno = saved;
+}
+
 static int
 open_volume (struct store *store, const struct store_config *config,
-             const char *meta_path, struct gen_record *record,
-             const struct message *message)
+             struct gen_record *record, const struct message *message)
 {
+  const char *meta_path = store->meta_path;
+
   if (open_data (store, message) == -1)
     return -1;
   if (store->is_device && config->meta == NULL)
@@ -419,28 +442,29 @@ store_open (const struct store_config *config, struct gen_record *record,
 {
   const struct message message = { error, error_size };
   struct store *store = calloc (1, sizeof *store);
-  char *meta_path = NULL;
+  int r = -1;
 
   if (error_size > 0)
     error[0] = '\0';
-  if (store == NULL ||
-      asprintf (&meta_path, "%s%s",
-                config->meta != NULL ? config->meta : config->file,
-                config->meta != NULL ? "" : ".duet") == -1) {
-    free (store);
+  if (store == NULL) {
     refuse (&message, ENOMEM, "out of memory");
     return NULL;
   }
   store->fd = -1;
   store->path = strdup (config->file);
-  int r = store->path != NULL
-    ? open_volume (store, config, meta_path, record, &message)
-    : refuse (&message, ENOMEM, "out of memory");
-  free (meta_path);
+  if (asprintf (&store->meta_path, "%s%s",
+                config->meta != NULL ? config->meta : config->file,
+                config->meta != NULL ? "" : ".duet") == -1)
+    store->meta_path = NULL;
+  if (store->path == NULL || store->meta_path == NULL)
+    refuse (&message, ENOMEM, "out of memory");
+  else
+    r = open_volume (store, config, record, &message);
   if (r == 0)
     return store;
 
   int saved = errno;
+  store_undo (store);
   store_close (store);
   errno = saved;
   return NULL;

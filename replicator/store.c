@@ -36,6 +36,7 @@ store_close (struct store *store)
     close (store->fd);
   free (store->map);
   free (store->path);
+  free (store->meta_path);
   free (store);
 }
 

@@ -41,6 +41,12 @@ struct store *store_open (const struct store_config *config,
                           size_t error_size);
 void store_close (struct store *store);
 
+/* Before store_close, when the start is refused for another reason: remove
+ * the files that this store_open has created, and take back the growth of
+ * one that was there.  Not once anything was written.
+ */
+void store_undo (struct store *store);
+
 uint64_t store_size (const struct store *store);
 /* The region map as read at open, marks_map layout; bytes in *BYTES. */
 const uint8_t *store_map (const struct store *store, uint64_t *bytes);

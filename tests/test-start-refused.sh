@@ -53,6 +53,33 @@ fi
 refuses 'only an IPv6 address stands in brackets' \
   peer="[127.0.0.1]:${link_port[b]}"
 
+# Nothing that a refused start of a new node has made is left behind, and
+# what was there is as it was.
+mkdir "$dir/new"
+refuses_new ()
+{
+  local message=$1 before
+  shift
+  before=$(cd "$dir/new" && ls -ls)
+  : > "$dir/a.log"
+  ! (start_node a file="$dir/new/img" "$@") > /dev/null 2>&1 ||
+    fail "started: $message"
+  grep -qE -- "$message" "$dir/a.log" ||
+    fail "said: $(cat "$dir/a.log"), not: $message"
+  [ "$(cd "$dir/new" && ls -ls)" = "$before" ] ||
+    fail "$message: left: $(ls -ls "$dir/new")"
+}
+in_use="127.0.0.1:${link_port[b]}"
+refuses_new 'cannot listen on' listen="$in_use"
+refuses_new 'a running process listens there' control="$dir/b.ctl"
+refuses_new 'cannot make a file of|too large' size=7E
+refuses_new 'cannot make a file of|too large' size=1P region=1G
+refuses_new 'b.img is in use' file="$dir/b.img" meta="$dir/new/meta"
+truncate -s 1M "$dir/new/img"
+refuses_new 'cannot listen on' listen="$in_use"
+: > "$dir/new/img.duet"
+refuses_new 'cannot make a file of|too large' size=1P region=1G
+
 # The metadata is gone, the data is not: it is not overwritten.
 mv "$dir/a.img.duet" "$dir/aside"
 before=$(sha256sum < "$dir/a.img")
