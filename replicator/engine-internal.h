@@ -40,6 +40,8 @@ enum {
   ENGINE_WAIT_MS = 500, /* between looks at stopping () */
   ENGINE_SAMPLES = 10,  /* of a resync's progress */
   ENGINE_SAMPLE_MS = 500,
+  ENGINE_UNREAD_MAX = 8192, /* answers that the peer does not read; one
+                                that does never has a hundredth of them */
 };
 
 /* A frame under way to the link, with what its end means. */
@@ -49,6 +51,7 @@ struct out_frame {
   uint32_t request; /* NO_SLOT: none */
   uint32_t chunk;
   bool embedded; /* else malloc'd, payload behind */
+  bool counted;  /* in unread */
 };
 
 struct engine_request {
@@ -138,6 +141,9 @@ struct engine {
   uint32_t rx_frames;
   int rx_error;
   uint8_t *hash_buffer; /* MARKS_CHUNK bytes */
+
+  /* Control frames that are queued and not sent, but for the marks. */
+  atomic_uint unread;
 
   pthread_t timer;
   bool running;

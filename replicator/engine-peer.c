@@ -53,6 +53,8 @@ frame_done (struct link_frame *link_frame)
   struct engine *engine = frame->engine;
   uint32_t request = frame->request, chunk = frame->chunk;
 
+  if (frame->counted)
+    atomic_fetch_sub (&engine->unread, 1);
   if (!frame->embedded)
     free (frame);
   if (chunk != NO_SLOT)
@@ -77,7 +79,10 @@ new_frame (struct engine *engine, const struct core_action *action,
     .engine = engine,
     .request = NO_SLOT,
     .chunk = NO_SLOT,
+    .counted = action->frame.type != WIRE_MARKS,
   };
+  if (frame->counted)
+    atomic_fetch_add (&engine->unread, 1);
   if (payload > 0) {
     frame->link.payload = frame + 1;
     frame->link.frame.payload_length = (uint32_t) payload;
@@ -436,7 +441,8 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
        (last || engine->rx_frames >= ENGINE_SYNC_FRAMES ||
         engine->rx_bytes >= ENGINE_SYNC_BYTES)))
     settle (engine, link);
-  return 0;
+  /* Who asks and does not read would have us keep the answers (I9). */
+  return atomic_load (&engine->unread) <= ENGINE_UNREAD_MAX ? 0 : -1;
 }
 
 const struct link_callbacks engine_link_callbacks = {

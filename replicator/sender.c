@@ -34,7 +34,8 @@
  * declare the peer dead.  So sendmsg is called with MSG_DONTWAIT, and when
  * the socket is full, or a thread has sent enough for others, the role
  * with its half-sent batch is handed to the drain thread, which polls.
- * What can be queued is bounded by the core (CORE_SENT_BYTES_MAX).
+ * What can be queued is bounded by the core (CORE_SENT_BYTES_MAX), and by
+ * the engine for what the peer asks for (ENGINE_UNREAD_MAX).
  */
 #include <assert.h>
 #include <errno.h>

@@ -12,6 +12,9 @@
  *   tool-link version PORT
  *       listens on PORT and answers whoever dials in a newer version of
  *       the protocol, until SIGTERM
+ *   tool-link deaf PORT COUNT
+ *       greets a blank node and makes a volume with it, sends COUNT pings
+ *       and reads no answer; succeeds when it is hung up on
  *
  * Talks to 127.0.0.1 only.
  */
@@ -269,6 +272,41 @@ forge (const char *port, uint64_t node, unsigned rounds)
   return reached == rounds ? 0 : 1;
 }
 
+/* ----------------------------------------------------------------- deaf */
+
+static int
+be_deaf (const char *port, unsigned long count)
+{
+  struct wire_hello hello = {
+    .record = { .node = 1,
+                .size = UINT64_C (64) << 20,
+                .region_size = 4 << 20,
+                .data = DATA_BLANK },
+    .boot = 1,
+  };
+  struct wire_frame frame = {
+    .type = WIRE_HELLO_FRAME,
+    .payload_length = WIRE_HELLO,
+  };
+  uint8_t payload[WIRE_HELLO];
+  unsigned long i;
+  int fd = dial (port);
+
+  if (fd == -1)
+    die ("connect");
+  wire_encode_hello (&hello, payload);
+  if (!greet (fd, 1, WIRE_VERSION) || !put_frame (fd, &frame, payload))
+    die ("greeting");
+  frame = (struct wire_frame){ .type = WIRE_PING };
+  for (i = 0; i < count; i++)
+    if (!put_frame (fd, &frame, NULL)) {
+      printf ("hung up after %lu\n", i);
+      return 0;
+    }
+  printf ("never hung up\n");
+  return 1;
+}
+
 /* ------------------------------------------------------ flood, version */
 
 static int
@@ -325,10 +363,12 @@ main (int argc, char **argv)
   }
   if (strcmp (what, "flood") == 0 && argc == 4)
     return flood (argv[2], (unsigned) atoi (argv[3]));
+  if (strcmp (what, "deaf") == 0 && argc == 4)
+    return be_deaf (argv[2], strtoul (argv[3], NULL, 10));
   if (strcmp (what, "version") == 0 && argc == 3)
     return answer_newer (argv[2]);
   fprintf (stderr,
            "usage: tool-link forge PORT NODE ROUNDS SEED | "
-           "flood PORT COUNT | version PORT\n");
+           "flood PORT COUNT | version PORT | deaf PORT COUNT\n");
   return 2;
 }
