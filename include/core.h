@@ -103,6 +103,7 @@ enum core_event_type {
   EV_HANGUP,         /* slot = connection: its client has gone while
                            something waits: end that, then EV_CLOSE */
   EV_STOP,           /* the process ends: finish what waits */
+  EV_STORE_SHORT,    /* the data file is shorter than the volume */
 };
 
 enum core_request_kind {

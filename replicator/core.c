@@ -619,6 +619,11 @@ dispatch (struct core *core, const struct core_event *event)
   case EV_CHUNK_FREE: on_chunk_free (core, event->slot); break;
   case EV_HANGUP: on_hangup (core, event->slot); break;
   case EV_STOP: on_stop (core); break;
+  case EV_STORE_SHORT:
+    core_fail (core, EIO,
+               "the data file was made shorter by somebody else: restore it, "
+               "or remove the metadata to start this node blank");
+    break;
   }
 }
 

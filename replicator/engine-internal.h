@@ -119,6 +119,7 @@ struct engine {
   const char *dead_reason; /* why dead_link was dropped */
   uint64_t apply_seq;
   bool hash_wanted; /* set and used by the receiver */
+  bool looking;     /* run_look is queued or runs */
   struct wire_frame hash_frame;
   /* Lines logged since the pair was last at one, so that what a refused
    * peer causes at each of its attempts is said once.

@@ -136,6 +136,20 @@ run_sync_store (void *opaque)
 }
 
 static void
+run_look (void *opaque)
+{
+  struct engine *engine = opaque;
+  struct core_event event = { .type = EV_STORE_SHORT };
+  bool whole = store_is_whole (engine->store);
+
+  pthread_mutex_lock (&engine->lock);
+  engine->looking = false;
+  if (!whole)
+    engine_step_locked (engine, &event);
+  engine_unlock_and_send (engine);
+}
+
+static void
 run_chunk (void *opaque)
 {
   struct engine_job *job = opaque;
@@ -341,11 +355,23 @@ monotonic_after (uint64_t ms)
   return at;
 }
 
+/* Now and then, not in this thread: the file system may hang. */
+static void
+look_at_store_locked (struct engine *engine)
+{
+  if (engine->looking)
+    return;
+  engine->looking = true;
+  if (jobs_add (engine->jobs, run_look, engine) == -1)
+    abort ();
+}
+
 static void *
 timer_thread (void *opaque)
 {
-  enum { LONGEST_MS = 1000 };
+  enum { LONGEST_MS = 1000, LOOK_MS = 1000 };
   struct engine *engine = opaque;
+  uint64_t look_ms = 0;
 
   pthread_mutex_lock (&engine->lock);
   while (engine->running) {
@@ -355,6 +381,10 @@ timer_thread (void *opaque)
     struct timespec at;
 
     engine_sample_locked (engine, now);
+    if (look_ms <= now) {
+      look_at_store_locked (engine);
+      look_ms = now + LOOK_MS;
+    }
     if (deadline <= now) {
       engine->timer_target = 0;
       engine_step_locked (engine, &tick);

@@ -19,6 +19,7 @@
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fileio.h"
@@ -81,6 +82,15 @@ store_write (struct store *store, const void *buffer, uint64_t offset,
 {
   check_range (store, offset, length);
   return fileio_write (store->fd, buffer, length, offset);
+}
+
+bool
+store_is_whole (const struct store *store)
+{
+  struct stat st;
+
+  return store->is_device || fstat (store->fd, &st) == -1 ||
+    (uint64_t) st.st_size >= store->size;
 }
 
 int

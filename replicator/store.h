@@ -67,6 +67,12 @@ int store_zero (struct store *store, uint64_t offset, uint64_t length,
 /* As far as is known by now, would store_zero do without writing zeros? */
 bool store_zero_is_fast (const struct store *store, bool punch);
 
+/* Is the data file still as long as the volume?  Nobody but us should
+ * change it; what a shorter one is extended by at the next write behind
+ * its end is not what it held.
+ */
+bool store_is_whole (const struct store *store);
+
 /* Group commit: everything written before the call is durable at the
  * return.  One fdatasync serves all that wrote before it began; a caller
  * whose write came too late for the running one waits for exactly one

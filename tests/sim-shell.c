@@ -484,7 +484,7 @@ shell_trace_event (struct sim *sim, const struct node *node,
     "start",      "tick",       "open",        "close",          "request",
     "local-done", "link-up",    "link-down",   "connect-failed", "frame",
     "applied",    "sb-durable", "map-durable", "store-synced",   "chunk-done",
-    "chunk-free", "hangup",     "stop",
+    "chunk-free", "hangup",     "stop",        "store-short",
   };
 
   if (!sim_tracing (sim) || event->type == EV_TICK ||
