@@ -37,11 +37,18 @@ older_session_runs (const struct core *core, const struct core_open *open)
   return false;
 }
 
-/* A new solo generation for this client: T1 or T2, after one fresh
- * attempt to reach the peer.
+/* Was the present generation made for the sake of this client? */
+static bool
+is_made_for (const struct core *core, const struct core_open *open)
+{
+  return open->proxied && core->record.history[0].client == open->client;
+}
+
+/* A new solo generation, OWN to this client or made for nobody in
+ * particular: T1 or T2, after one fresh attempt to reach the peer.
  */
 static struct open_answer
-open_by_new_generation (struct core *core, struct conn *conn)
+open_by_new_generation (struct core *core, struct conn *conn, bool own)
 {
   bool alone_with_link = !core->record.both && core->phase == LINK_DECIDED;
   bool mine = core_is_primary (core);
@@ -56,10 +63,25 @@ open_by_new_generation (struct core *core, struct conn *conn)
   }
   else if (core->sync == SYNC_JOIN)
     return ANSWER (OPEN_WAIT, "the peer is joining");
+  own = own && conn->open.proxied;
   core_begin_change (core, mine ? GEN_SOLO : GEN_TAKEOVER,
-                     conn->open.proxied ? conn->open.client : 0,
-                     conn->open.proxied ? conn->open.session : 0);
+                     own ? conn->open.client : 0, own ? conn->open.session : 0);
   return ANSWER (OPEN_WAIT, "a new generation is being made");
+}
+
+/* The first client that comes to a solo generation that was made for
+ * another one: a branch that serves both must not be taken for one that
+ * its client may leave, unanswered, for the other node.  So it goes on
+ * under a generation that was made for nobody in particular.
+ */
+static struct open_answer
+open_to_others (struct core *core, struct conn *conn)
+{
+  bool answered = core->record.answered;
+  struct open_answer answer = open_by_new_generation (core, conn, false);
+
+  core->record.answered = answered;
+  return answer;
 }
 
 static struct open_answer
@@ -67,19 +89,21 @@ open_solo (struct core *core, struct conn *conn)
 {
   const struct generation *now = &core->record.history[0];
   struct gen_id shown = conn->open.shown;
+  bool memory = conn->open.proxied && shown.epoch != 0;
 
-  if (!conn->open.proxied || shown.epoch == 0) {
-    if (core->record.answered || core->config.takeover == TAKEOVER_ANY)
-      return ANSWER (OPEN_YES, NULL);
+  if (!memory && !core->record.answered &&
+      core->config.takeover != TAKEOVER_ANY)
     return ANSWER (OPEN_NO,
                    "this generation has answered no client yet, and this "
                    "client shows none that it was served under: come through "
                    "the proxy that was, or restart this node with "
                    "takeover=any");
-  }
-  if (now->client == conn->open.client && !gen_id_equal (shown, now->gen) &&
+  if (!is_made_for (core, &conn->open))
+    return now->client == 0 ? ANSWER (OPEN_YES, NULL)
+                            : open_to_others (core, conn);
+  if (memory && !gen_id_equal (shown, now->gen) &&
       now->session != conn->open.session)
-    return open_by_new_generation (core, conn);
+    return open_by_new_generation (core, conn, true);
   return ANSWER (OPEN_YES, NULL);
 }
 
@@ -137,7 +161,7 @@ open_unlinked (struct core *core, struct conn *conn)
     return ANSWER (OPEN_NO,
                    "takeover=manual: to promote this backup, restart it with "
                    "takeover=any");
-  return open_by_new_generation (core, conn);
+  return open_by_new_generation (core, conn, true);
 }
 
 /* No, for the reason that the status gives. */
@@ -196,6 +220,8 @@ answer_open (struct core *core, uint32_t slot, struct open_answer answer)
     conn->state = CONN_OPEN;
     if (conn->open.proxied)
       core->gen_proxied = true;
+    if (!is_made_for (core, &conn->open))
+      core->gen_private = false;
     return;
   }
   action->error = ESHUTDOWN;

@@ -132,6 +132,21 @@ gen_advance (struct gen_record *record, enum gen_kind kind, uint64_t random,
 }
 
 void
+gen_replace (struct gen_record *record, uint64_t random, uint64_t session)
+{
+  struct generation *now = &record->history[0];
+
+  assert (record->history_count > 0);
+  assert (now->kind == GEN_SOLO || now->kind == GEN_TAKEOVER);
+  assert (now->client != 0);
+  assert (now->gen.epoch < UINT64_MAX);
+
+  now->gen = (struct gen_id){ .epoch = now->gen.epoch + 1, .id = random };
+  now->session = session;
+  record->answered = false;
+}
+
+void
 gen_adopt (struct gen_record *record, const struct gen_record *other)
 {
   assert (other->history_count > 0);
@@ -213,16 +228,17 @@ decide_one_blank (bool mine, const struct gen_record *holder,
 
 /* What the generations after the fork were made for. */
 struct branch {
-  bool quiet;       /* only joins and switches: no claim of its own */
-  uint64_t client;  /* all of it for this client's sake; 0: not so */
-  uint64_t session; /* that client's newest session in it */
+  const struct gen_record *record;
+  uint32_t count;  /* its newest ones */
+  bool quiet;      /* only joins and switches: no claim of its own */
+  uint64_t client; /* all of it for this client's sake; 0: not so */
 };
 
 /* The branch of RECORD's newest COUNT generations. */
 static struct branch
 describe (const struct gen_record *record, uint32_t count)
 {
-  struct branch branch = { .quiet = true, .client = 0, .session = 0 };
+  struct branch branch = { .record = record, .count = count, .quiet = true };
   const struct generation *gen;
   bool mixed = false;
   uint32_t i;
@@ -242,14 +258,34 @@ describe (const struct gen_record *record, uint32_t count)
   }
   if (mixed)
     branch.client = 0;
-
-  /* Sessions are numbered per client: those of others say nothing. */
-  for (i = 0; i < count && branch.client != 0; ++i) {
-    gen = &record->history[i];
-    if (gen->client == branch.client && gen->session > branch.session)
-      branch.session = gen->session;
-  }
   return branch;
+}
+
+/* CLIENT's newest session in BRANCH; sessions are numbered per client,
+ * those of others say nothing.
+ */
+static uint64_t
+newest_session (const struct branch *branch, uint64_t client)
+{
+  uint64_t session = 0;
+  uint32_t i;
+
+  for (i = 0; i < branch->count; ++i)
+    if (branch->record->history[i].client == client &&
+        branch->record->history[i].session > session)
+      session = branch->record->history[i].session;
+  return session;
+}
+
+/* Was all of BRANCH made for one client, which has left it unanswered for
+ * OTHER?  Whoever else was served in OTHER does not matter then.
+ */
+static bool
+is_void (const struct branch *branch, const struct branch *other)
+{
+  return branch->client != 0 &&
+    newest_session (other, branch->client) >
+    newest_session (branch, branch->client);
 }
 
 /* Both have generations that the other does not know. */
@@ -278,9 +314,11 @@ decide_fork (const struct gen_record *me, const struct gen_record *peer)
     return flow (false, peer);
   if (b.quiet)
     return flow (true, me);
-  if (a.client == 0 || a.client != b.client || a.session == b.session)
-    return GEN_DIVERGED;
-  return a.session > b.session ? flow (true, me) : flow (false, peer);
+  if (is_void (&a, &b))
+    return flow (false, peer);
+  if (is_void (&b, &a))
+    return flow (true, me);
+  return GEN_DIVERGED;
 }
 
 /* Is all that NEWER has over OLDER's generation switches? */

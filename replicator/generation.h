@@ -125,6 +125,13 @@ bool gen_knows (const struct gen_record *record, struct gen_id gen);
 void gen_advance (struct gen_record *record, enum gen_kind kind,
                   uint64_t random, uint64_t client, uint64_t session);
 
+/* Put a newer session's generation in the place of the present one, of
+ * which nobody outside this node can know: made for the same client, it
+ * says all that the old one said, and a history is not filled with
+ * generations that served nobody.
+ */
+void gen_replace (struct gen_record *record, uint64_t random, uint64_t session);
+
 /* Make RECORD's history that of OTHER (the target at a join, the second
  * node at a create or switch); node, peer and size stay.
  */

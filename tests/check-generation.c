@@ -384,30 +384,62 @@ START_TEST (fork_of_no_one_client)
   b = member (NODE_B);
   advance (&b, GEN_TAKEOVER, OTHER_CLIENT, 9);
   ck_assert_int_eq (decide (&a, &b), GEN_DIVERGED);
-  advance (&b, GEN_TAKEOVER, CLIENT, 9);
-  ck_assert_int_eq (decide (&a, &b), GEN_DIVERGED);
-
-  b = member (NODE_B);
-  advance (&b, GEN_TAKEOVER, CLIENT, 9);
-  ck_assert_int_eq (decide (&a, &b), GEN_TARGET);
-  advance (&b, GEN_SOLO, OTHER_CLIENT, 9);
-  ck_assert_int_eq (decide (&a, &b), GEN_DIVERGED);
-
-  b = member (NODE_B);
-  advance (&b, GEN_TAKEOVER, CLIENT, 9);
-  advance (&b, GEN_SOLO, 0, 0);
+  advance (&b, GEN_TAKEOVER, CLIENT, 1);
   ck_assert_int_eq (decide (&a, &b), GEN_DIVERGED);
 
   b = member (NODE_B);
   advance (&b, GEN_TAKEOVER, 0, 0);
   ck_assert_int_eq (decide (&a, &b), GEN_DIVERGED);
-  advance (&b, GEN_TAKEOVER, CLIENT, 9);
+  advance (&b, GEN_TAKEOVER, CLIENT, 1);
   ck_assert_int_eq (decide (&a, &b), GEN_DIVERGED);
 
   b = member (NODE_B);
-  advance (&b, GEN_TAKEOVER, CLIENT, 9);
-  advance (&b, GEN_FORCE, CLIENT, 10);
+  advance (&b, GEN_TAKEOVER, CLIENT, 1);
+  advance (&b, GEN_FORCE, 0, 0);
   ck_assert_int_eq (decide (&a, &b), GEN_DIVERGED);
+}
+END_TEST
+
+/* The client of one branch has left it for the other one, which others
+ * use too: the branch that was left is void, but never the shared one.
+ */
+START_TEST (fork_with_a_shared_branch)
+{
+  struct gen_record a = member (NODE_A), b = member (NODE_B);
+
+  advance (&a, GEN_SOLO, CLIENT, 2);
+  advance (&b, GEN_TAKEOVER, CLIENT, 9);
+  ck_assert_int_eq (decide (&a, &b), GEN_TARGET);
+  advance (&b, GEN_SOLO, 0, 0);
+  ck_assert_int_eq (decide (&a, &b), GEN_TARGET);
+  advance (&b, GEN_SOLO, OTHER_CLIENT, 20);
+  ck_assert_int_eq (decide (&a, &b), GEN_TARGET);
+  advance (&a, GEN_SOLO, CLIENT, 10);
+  ck_assert_int_eq (decide (&a, &b), GEN_DIVERGED);
+}
+END_TEST
+
+/* A generation that nobody else knows gives its place to the next one. */
+START_TEST (replaced_by_a_newer_session)
+{
+  struct gen_record record = member (NODE_A);
+  struct gen_id parent = gen_current (&record), gone;
+  uint32_t count, i;
+
+  advance (&record, GEN_TAKEOVER, CLIENT, 2);
+  gone = gen_current (&record);
+  count = record.history_count;
+  record.answered = true;
+  for (i = 0; i < 2 * GEN_HISTORY; ++i)
+    gen_replace (&record, 5000 + i, 3 + i);
+  ck_assert_uint_eq (record.history_count, count);
+  ck_assert_uint_eq (gen_current (&record).epoch, gone.epoch + i);
+  ck_assert_uint_eq (gen_current (&record).id, 5000 + i - 1);
+  ck_assert_uint_eq (record.history[0].session, 3 + i - 1);
+  ck_assert_uint_eq (record.history[0].client, CLIENT);
+  ck_assert (gen_id_equal (record.history[1].gen, parent));
+  ck_assert (!gen_knows (&record, gone));
+  ck_assert (!record.answered);
 }
 END_TEST
 
@@ -444,6 +476,9 @@ START_TEST (long_alone)
   for (i = 0; i < 3 * GEN_HISTORY; ++i)
     advance (&a, GEN_SOLO, CLIENT, 3 + i);
   ck_assert_int_eq (decide (&a, &b), GEN_SOURCE);
+  ck_assert_int_eq (decide (&a, &c), GEN_SOURCE);
+  c = b;
+  advance (&c, GEN_TAKEOVER, CLIENT, 4 * GEN_HISTORY);
   ck_assert_int_eq (decide (&a, &c), GEN_DIVERGED);
 }
 END_TEST
@@ -698,6 +733,8 @@ main (void)
   tcase_add_test (tcase, fork_of_one_client);
   tcase_add_test (tcase, fork_with_a_quiet_branch);
   tcase_add_test (tcase, fork_of_no_one_client);
+  tcase_add_test (tcase, fork_with_a_shared_branch);
+  tcase_add_test (tcase, replaced_by_a_newer_session);
   tcase_add_test (tcase, nothing_in_common);
   tcase_add_test (tcase, long_alone);
   tcase_add_test (tcase, failed_after_a_switch);

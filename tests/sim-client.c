@@ -11,8 +11,6 @@
 
 #include "sim.h"
 
-enum { FLAPS_IN_A_ROW = 20 };
-
 static void feed (struct sim *sim, struct client *client,
                   enum route_event_type type, uint64_t attempt);
 
@@ -127,10 +125,7 @@ turn_away (struct sim *sim, const struct sim_event *event)
   client->cut_until[client->node] = sim->now_us + 600 * SIM_MS;
 }
 
-/* The session breaks at once, or soon.  A node remembers GEN_HISTORY
- * generations: a client that was never answered in as many sessions is
- * not known there any more, which is beyond the fault model.
- */
+/* The session breaks at once, or soon. */
 static void
 flap (struct sim *sim, const struct sim_event *event)
 {
@@ -165,7 +160,7 @@ adopt (struct sim *sim, struct client *client)
   for (i = 1; i < client->want; i++)
     client->nbd[client->nbd_count++] = nbd_connect (sim, client, nbd->node,
                                                     &nbd->open);
-  if (client->flaps == 0 || ++client->unanswered_sessions > FLAPS_IN_A_ROW)
+  if (client->flaps == 0)
     return;
   client->flaps--;
   sim_after (sim, client->flaps % 8 == 7 ? 30 * SIM_MS : 0,
@@ -338,7 +333,6 @@ answered (struct sim *sim, struct client *client, struct nbd *nbd,
               message->op + 1);
   assert (found == slot);
   client->answered[slot] = true;
-  client->unanswered_sessions = 0;
   late->op = message->op;
   late->node = nbd->node;
   late->gen = message->gen;

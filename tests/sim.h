@@ -332,7 +332,6 @@ struct client {
   uint32_t depth;                /* requests at once */
   uint64_t cut_until[SIM_NODES]; /* partition from a node */
   uint32_t flaps;                /* sessions that break when they begin */
-  uint32_t unanswered_sessions;  /* broken in a row without an answer */
   bool wanders;                  /* and then the node is out of reach */
   uint32_t ops[SIM_OUTSTANDING]; /* unanswered, NO_OP: free */
   uint32_t op_count;
