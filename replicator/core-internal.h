@@ -216,8 +216,6 @@ struct core {
   bool change_adopts;         /* told by the peer: answer ADOPTED */
   struct gen_record previous; /* before it, when it is my own */
   bool gen_proxied;           /* a proxied session was accepted in it */
-  bool gen_private;           /* made by this process, and nobody was let
-                                 in but the client that it was made for */
   bool was_serving;           /* at the end of the last step */
 
   /* link */

@@ -220,8 +220,6 @@ answer_open (struct core *core, uint32_t slot, struct open_answer answer)
     conn->state = CONN_OPEN;
     if (conn->open.proxied)
       core->gen_proxied = true;
-    if (!is_made_for (core, &conn->open))
-      core->gen_private = false;
     return;
   }
   action->error = ESHUTDOWN;

@@ -226,8 +226,8 @@ core_begin_change (struct core *core, enum gen_kind kind, uint64_t client,
 {
   struct gen_record *record = &core->record;
   bool keeps_sessions = kind == GEN_JOIN;
-  bool replaces = kind == GEN_SOLO && !record->both && core->gen_private &&
-    client != 0 && record->history[0].client == client;
+  bool replaces = kind == GEN_SOLO && !record->both && client != 0 &&
+    record->history[0].client == client;
 
   assert (core->change == GEN_NONE);
   assert (record->data == DATA_CURRENT);
@@ -239,7 +239,6 @@ core_begin_change (struct core *core, enum gen_kind kind, uint64_t client,
     gen_replace (record, core_random (core), session);
   else
     gen_advance (record, kind, core_random (core), client, session);
-  core->gen_private = client != 0;
   record->primary = record->node;
   record->both = kind == GEN_JOIN || kind == GEN_SWITCH;
   if (kind == GEN_TAKEOVER)

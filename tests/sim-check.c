@@ -111,16 +111,70 @@ find_gen (struct sim *sim, struct gen_id gen)
   return NULL;
 }
 
+static bool
+descends (const struct seen_gen *young, const struct seen_gen *old)
+{
+  while (young != NULL && young != old)
+    young = young->parent;
+  return young == old;
+}
+
+/* NODE declares its copy void.  What a client was answered there must be
+ * in the peer's copy.
+ */
+static void
+check_void (struct sim *sim, int node)
+{
+  const struct node *peer = &sim->nodes[1 - node];
+  const struct seen_gen *newest;
+  uint32_t i;
+
+  newest = find_gen (
+    sim,
+    gen_current (peer->alive ? core_record (peer->core) : &peer->disk.record));
+  for (i = 0; i < sim->gen_count; i++)
+    if (sim->gens[i].acked_by == node && !descends (newest, &sim->gens[i]))
+      sim_fail (sim,
+                "I1: %c gives up its copy, in which generation %llu.%llx"
+                " has answered",
+                'A' + node, (unsigned long long) sim->gens[i].gen.epoch,
+                (unsigned long long) sim->gens[i].gen.id & 0xffff);
+}
+
+/* A node goes on alone: not between hello and decision, and not while
+ * store operations of its former role run.
+ */
+static void
+check_change (struct sim *sim, struct node *node,
+              const struct gen_record *record)
+{
+  struct core_view view;
+
+  if (record->history[0].kind != GEN_SOLO &&
+      record->history[0].kind != GEN_TAKEOVER)
+    return;
+  core_view (node->core, &view);
+  if (node->hello_out && !view.linked)
+    sim_fail (sim, "%c makes a generation between hello and decision",
+              'A' + node->index);
+  if (node->disk.record.both && node->local_writes > 0)
+    sim_fail (sim, "I8: %c goes on alone while %u of its own writes run",
+              'A' + node->index, node->local_writes);
+}
+
 /* A record is about to be persisted: learn its newest generation. */
 void
-check_record (struct sim *sim, const struct gen_record *record)
+check_record (struct sim *sim, int node, const struct gen_record *record)
 {
   struct seen_gen *seen;
 
+  if (record->data == DATA_SYNCING)
+    check_void (sim, node);
   if (record->history_count == 0 ||
       find_gen (sim, record->history[0].gen) != NULL)
     return;
   assert (sim->gen_count < SIM_GENERATIONS);
+  check_change (sim, &sim->nodes[node], record);
   seen = &sim->gens[sim->gen_count++];
   seen->gen = record->history[0].gen;
   seen->acked_by = -1;
@@ -132,14 +186,6 @@ check_record (struct sim *sim, const struct gen_record *record)
              gen_kind_name (record->history[0].kind),
              (unsigned long long) record->history[1].gen.epoch,
              (unsigned long long) record->history[1].gen.id & 0xffff);
-}
-
-static bool
-descends (const struct seen_gen *young, const struct seen_gen *old)
-{
-  while (young != NULL && young != old)
-    young = young->parent;
-  return young == old;
 }
 
 void
@@ -158,7 +204,7 @@ check_accepted (struct sim *sim, int node, struct gen_id gen)
               (unsigned long long) gen.epoch,
               (unsigned long long) gen.id & 0xffff);
   seen->acked_by = node;
-  if (sim->model->split)
+  if (sim->model->split || sim->may_split)
     return;
   for (i = 0; i < sim->gen_count; i++)
     if (sim->gens[i].acked_by >= 0 && !descends (seen, &sim->gens[i]) &&
@@ -175,8 +221,8 @@ check_accepted (struct sim *sim, int node, struct gen_id gen)
 
 /* Has a node alone answered, or may yet answer, and no client knows of
  * it?  The arbiter takes an answer for proof that the client has noted
- * the generation.  A client that loses its memory just then is beyond
- * what it can decide, and beyond the fault models.
+ * the generation.  If a client loses its memory just then, both nodes may
+ * serve it: such a pair must end diverged.
  */
 bool
 check_may_forget (struct sim *sim)
@@ -239,6 +285,28 @@ check_complete (struct sim *sim, struct node *node,
   }
 }
 
+/* NODE accepts a client without memory: the only one, so that the other
+ * node cannot have answered it in a generation that this one lacks.
+ */
+static void
+check_memoryless (struct sim *sim, const struct node *node)
+{
+  const struct seen_gen *mine = find_gen (
+    sim, gen_current (core_record (node->core)));
+  uint32_t i;
+
+  if (sim->client_count > 1 || sim->may_split || sim->model->split)
+    return;
+  for (i = 0; i < sim->gen_count; i++)
+    if (sim->gens[i].acked_by >= 0 && !descends (mine, &sim->gens[i]))
+      sim_fail (sim,
+                "I7: %c accepts a client without memory, but %c has"
+                " answered in %llu.%llx",
+                'A' + node->index, 'A' + sim->gens[i].acked_by,
+                (unsigned long long) sim->gens[i].gen.epoch,
+                (unsigned long long) sim->gens[i].gen.id & 0xffff);
+}
+
 static void
 check_open_done (struct sim *sim, const struct node *node,
                  const struct core_action *action)
@@ -248,6 +316,8 @@ check_open_done (struct sim *sim, const struct node *node,
 
   if (action->error != 0 || !open->proxied)
     return;
+  if (open->shown.epoch == 0)
+    check_memoryless (sim, node);
   for (i = 0; i < SIM_SLOTS; i++) {
     const struct slot *slot = &node->slots[i];
 
@@ -345,6 +415,23 @@ check_handshake (struct sim *sim, const struct node *node)
 }
 
 /* --- liveness ----------------------------------------------------------- */
+
+/* Both copies were written apart, and both nodes say so. */
+bool
+check_diverged (struct sim *sim)
+{
+  struct core_view view;
+  int n;
+
+  for (n = 0; n < SIM_NODES; n++) {
+    if (!sim->nodes[n].alive)
+      return false;
+    core_view (sim->nodes[n].core, &view);
+    if (view.state != STATE_DIVERGED)
+      return false;
+  }
+  return true;
+}
 
 bool
 check_converged (struct sim *sim, const char **why)

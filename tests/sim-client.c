@@ -119,9 +119,10 @@ turn_away (struct sim *sim, const struct sim_event *event)
 {
   struct client *client = client_of (sim, event);
 
-  if (client == NULL || !client->wanders)
+  if (client == NULL || client->wanders == 0)
     return;
-  client->wanders = false;
+  client->wanders--;
+  client->cut_until[1 - client->node] = 0;
   client->cut_until[client->node] = sim->now_us + 600 * SIM_MS;
 }
 
@@ -135,11 +136,11 @@ flap (struct sim *sim, const struct sim_event *event)
   if (client == NULL || !client->live)
     return;
   for (i = 0; i < client->nbd_count; i++) {
-    if (client->wanders)
+    if (client->wanders > 0)
       nbd_lose (client->nbd[i]);
     nbd_cut (sim, client->nbd[i]);
   }
-  if (client->wanders)
+  if (client->wanders > 0)
     sim_after (sim, 5 * SIM_MS, client_event (client, turn_away));
 }
 

@@ -355,7 +355,7 @@ forget_and_turn (struct sim *sim, const struct sim_event *event)
 
   sim->repairs--;
   load_crash (sim, client);
-  client->wanders = false;
+  client->wanders = 0;
   client->cut_until[0] = client->cut_until[1] = 0;
   client->cut_until[event->a] = sim->now_us + 300 * SIM_MS;
   load_start (sim, client, true);
@@ -383,8 +383,8 @@ strike_deaf (struct sim *sim, const struct fault *fault)
 }
 
 /* The nodes are cut off from each other.  The client makes a generation at
- * one, which never answers it, goes to the other, and then comes back
- * without memory.
+ * one, which never answers it, goes to the other, perhaps back again, and
+ * then it comes without memory, perhaps.
  */
 static void
 strike_wander (struct sim *sim, const struct fault *fault)
@@ -392,9 +392,10 @@ strike_wander (struct sim *sim, const struct fault *fault)
   uint64_t length_us = 400 * SIM_MS + fault->length_us % (800 * SIM_MS);
 
   sim->partition_until = sim->now_us + 2 * length_us;
-  sim->clients[0].flaps = 1;
-  sim->clients[0].wanders = true;
+  sim->clients[0].flaps = sim->clients[0].wanders = 1 + fault->nth % 2;
   link_cut (sim);
+  if (fault->nth % 4 == 1)
+    return;
   repair_after (sim, length_us, forget_and_turn, (uint32_t) fault->node, 0);
 }
 

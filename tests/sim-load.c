@@ -263,6 +263,20 @@ load_init (struct sim *sim)
   }
 }
 
+/* A single client that forgets at the wrong time may split the pair, which
+ * must then say so.
+ */
+static bool
+may_forget (struct sim *sim, const struct client *client)
+{
+  if (check_may_forget (sim))
+    return true;
+  if (!sim->model->partition || !client->proxied || sim_chance (sim, 2))
+    return false;
+  sim->may_split = true;
+  return true;
+}
+
 void
 load_start (struct sim *sim, struct client *client, bool amnesia)
 {
@@ -271,7 +285,7 @@ load_start (struct sim *sim, struct client *client, bool amnesia)
 
   if (client->alive)
     return;
-  amnesia = amnesia && check_may_forget (sim);
+  amnesia = amnesia && may_forget (sim, client);
   for (n = 0; amnesia && n < SIM_NODES; n++)
     for (i = 0; i < SIM_CONNS; i++)
       if (sim->nodes[n].conns[i] != NULL &&

@@ -129,7 +129,7 @@ act_persist_record (struct sim *sim, struct node *node,
     sim_fail (sim, "two superblock writes at once at %c", 'A' + node->index);
   node->record_busy = true;
   node->record_next = *core_record (node->core);
-  check_record (sim, &node->record_next);
+  check_record (sim, node->index, &node->record_next);
   event.c = action->version;
   sim_after (sim, sim_delay (sim, 300) + node->disk.slow_us, event);
 }

@@ -325,6 +325,10 @@ poll_heal (struct sim *sim, uint64_t elapsed_ms)
     enter (sim, PHASE_QUIET);
     return;
   }
+  if (sim->may_split && check_diverged (sim)) {
+    enter (sim, PHASE_DONE);
+    return;
+  }
   if (elapsed_ms > HEAL_LIMIT_MS)
     sim_fail (sim, "liveness: not whole %d ms after the last fault: %s",
               HEAL_LIMIT_MS, why);

@@ -332,7 +332,7 @@ struct client {
   uint32_t depth;                /* requests at once */
   uint64_t cut_until[SIM_NODES]; /* partition from a node */
   uint32_t flaps;                /* sessions that break when they begin */
-  bool wanders;                  /* and then the node is out of reach */
+  uint32_t wanders;              /* of these, the node is out of reach */
   uint32_t ops[SIM_OUTSTANDING]; /* unanswered, NO_OP: free */
   uint32_t op_count;
   uint32_t doubts[SIM_OUTSTANDING]; /* writes that it was never told of */
@@ -503,6 +503,7 @@ struct sim {
   uint32_t repairs;    /* scheduled and not done yet */
   bool store_fault;    /* a store error has been injected */
   bool disk_hung;      /* a disk was so slow that its node may give up */
+  bool may_split;      /* its client forgot what nobody can prove */
   int cut_for_good;    /* clients cannot reach this node in the end; -1 */
 
   /* sim-check.c */
@@ -666,10 +667,11 @@ void check_durable (struct sim *sim, int node, uint32_t cell, uint32_t tag);
 void check_action (struct sim *sim, struct node *node,
                    const struct core_action *action);
 void check_accepted (struct sim *sim, int node, struct gen_id gen);
-void check_record (struct sim *sim, const struct gen_record *record);
+void check_record (struct sim *sim, int node, const struct gen_record *record);
 void check_identical (struct sim *sim);
 bool check_converged (struct sim *sim, const char **why);
 bool check_may_forget (struct sim *sim);
+bool check_diverged (struct sim *sim);
 void check_handshake (struct sim *sim, const struct node *node);
 
 /* sim-history.c */
