@@ -141,7 +141,8 @@ flap (struct sim *sim, const struct sim_event *event)
     nbd_cut (sim, client->nbd[i]);
   }
   if (client->wanders > 0)
-    sim_after (sim, 5 * SIM_MS, client_event (client, turn_away));
+    sim_after (sim, sim_chance (sim, 2) ? 5 * SIM_MS : 0,
+               client_event (client, turn_away));
 }
 
 static void
