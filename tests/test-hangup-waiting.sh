@@ -34,7 +34,8 @@ wait "$client" 2> /dev/null || true
 
 # Longer than the node takes to look for clients that have gone.
 wait_for 10 "[ \$(ss -Htn state established state close-wait \
-  sport = :${nbd_port[a]} | wc -l) -eq 0 ]" || fail 'the connection does not end'
+  sport = :${nbd_port[a]} | wc -l) -eq 0 ]" ||
+  fail 'the connection does not end'
 [ "$(node_state a)" = primary ] || fail "a is $(node_state a)"
 kill_node b CONT
 write 3
