@@ -124,6 +124,8 @@ turn_away (struct sim *sim, const struct sim_event *event)
   client->wanders--;
   client->cut_until[1 - client->node] = 0;
   client->cut_until[client->node] = sim->now_us + 600 * SIM_MS;
+  if (client->asking != NULL && client->asking->node == client->node)
+    nbd_cut (sim, client->asking);
 }
 
 /* The session breaks at once, or soon. */
