@@ -409,7 +409,6 @@ START_TEST (fork_with_a_shared_branch)
 
   advance (&a, GEN_SOLO, CLIENT, 2);
   advance (&b, GEN_TAKEOVER, CLIENT, 9);
-  ck_assert_int_eq (decide (&a, &b), GEN_TARGET);
   advance (&b, GEN_SOLO, 0, 0);
   ck_assert_int_eq (decide (&a, &b), GEN_TARGET);
   advance (&b, GEN_SOLO, OTHER_CLIENT, 20);
@@ -436,7 +435,6 @@ START_TEST (replaced_by_a_newer_session)
   ck_assert_uint_eq (gen_current (&record).epoch, gone.epoch + i);
   ck_assert_uint_eq (gen_current (&record).id, 5000 + i - 1);
   ck_assert_uint_eq (record.history[0].session, 3 + i - 1);
-  ck_assert_uint_eq (record.history[0].client, CLIENT);
   ck_assert (gen_id_equal (record.history[1].gen, parent));
   ck_assert (!gen_knows (&record, gone));
   ck_assert (!record.answered);
