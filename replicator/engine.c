@@ -191,10 +191,9 @@ log_state_locked (struct engine *engine)
   if (view.linked || view.state != engine->said_state)
     engine->said_count = 0;
   engine->said_state = view.state;
-  engine_log_once_locked (engine, "%s: %s%s (generation %llu.%016llx)",
-                          core_state_name (view.state), reason, late,
-                          (unsigned long long) gen.epoch,
-                          (unsigned long long) gen.id);
+  engine_log_once_locked (
+    engine, "%s: %s%s (generation %llu.%016llx)", core_state_name (view.state),
+    reason, late, (unsigned long long) gen.epoch, (unsigned long long) gen.id);
 }
 
 static void
