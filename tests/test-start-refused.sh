@@ -70,13 +70,13 @@ refuses_new ()
     fail "$message: left: $(ls -ls "$dir/new")"
 }
 in_use="127.0.0.1:${link_port[b]}"
-refuses_new 'cannot listen on' listen="$in_use"
+refuses_new 'cannot listen there' listen="$in_use"
 refuses_new 'a running process listens there' control="$dir/b.ctl"
 refuses_new 'cannot make a file of|too large' size=7E
 refuses_new 'cannot make a file of|too large' size=1P region=1G
 refuses_new 'b.img is in use' file="$dir/b.img" meta="$dir/new/meta"
 truncate -s 1M "$dir/new/img"
-refuses_new 'cannot listen on' listen="$in_use"
+refuses_new 'cannot listen there' listen="$in_use"
 : > "$dir/new/img.duet"
 refuses_new 'cannot make a file of|too large' size=1P region=1G
 
