@@ -44,8 +44,7 @@ wait_insync
 qemu-img compare -q -f raw -F qcow2 "nbd+unix:///?socket=$dir/disk.sock" \
   "$dir/some.qcow2" || fail 'not what was copied in'
 identical
-# The proxy first: nodes that are told to stop wait for it.
-for name in proxy a b; do
+for name in a b proxy; do
   process=$(cat "$dir/$name.pid")
   kill "$process"
   wait_for 20 "! is_alive $process" || fail "$name does not end"
