@@ -14,7 +14,7 @@ start_asker ()
 {
   local generation
   generation=$(node_status "$1" '"\(.generation.epoch).\(.generation.id)"')
-  rm -f "$dir/ask"
+  rm -f "$dir/ask" "$dir/ask.log"
   mkfifo "$dir/ask"
   /usr/bin/python3 -c '
 import nbd, sys
