@@ -38,6 +38,9 @@ enum {
   CORE_RECONNECT_MS = 250,     /* longest time between attempts */
   CORE_RETRY_MS = 1000,        /* least time between switches by request,
                                    and between refused handshakes */
+  CORE_ZERO_RATE = 10 * 1024,  /* bytes in a ms that a disk may need for a
+                                  trim or zero: 10 MB/s, less than any disk
+                                  writes */
   CORE_STALL_FACTOR = 10,      /* times dead_ms: an ack must come, and
                                    the own disk answer */
 };

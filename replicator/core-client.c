@@ -236,8 +236,10 @@ go (struct core *core, uint32_t slot)
   r->error = 0;
   r->local_out = true;
   r->local_ms = core->now_ms;
-  if (core->local_out++ == 0)
-    core->local_ms = core->now_ms;
+  if (r->kind == REQ_ZERO || r->kind == REQ_TRIM)
+    r->local_ms += r->length / CORE_ZERO_RATE;
+  if (core->local_out++ == 0 || r->local_ms < core->local_ms)
+    core->local_ms = r->local_ms;
   action = core_emit (core, ACT_LOCAL);
   action->slot = slot;
   return true;

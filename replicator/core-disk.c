@@ -40,7 +40,8 @@ out_since (const struct core *core)
   for (i = 0; i < CORE_CHUNKS_MAX; i++)
     earlier (&since_ms, core->chunks[i].state == CHUNK_READING,
              core->chunks[i].sent_ms);
-  return since_ms;
+  /* A node that was stopped itself did not wait for its disk. */
+  return since_ms < core->awake_ms ? core->awake_ms : since_ms;
 }
 
 static uint64_t

@@ -195,7 +195,9 @@ struct core {
   struct gen_record record; /* as wanted on disk */
   struct wire_hello hello;  /* scratch for HELLO and ADOPT */
   uint64_t now_ms;
-  uint64_t random; /* splitmix state, fed by each event */
+  uint64_t awake_ms; /* until then no event came for dead=, though there
+                        was a link: this node was stopped */
+  uint64_t random;   /* splitmix state, fed by each event */
   bool started, stopping;
   bool failed_now; /* the store failed in this process */
   const char *failed_reason;

@@ -376,6 +376,9 @@ on_adopt (struct core *core, const struct core_event *event)
 {
   uint64_t kind = event->frame->arg;
 
+  /* It would make a failed copy a current one.  A handover is on its way. */
+  if (core->failed_now)
+    return;
   if (core->phase != LINK_DECIDED || core->change != GEN_NONE ||
       !adopt_fits (core, kind) ||
       event->hello->record.node != core->peer_hello.record.node ||

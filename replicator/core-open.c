@@ -101,8 +101,7 @@ open_solo (struct core *core, struct conn *conn)
   if (!is_made_for (core, &conn->open))
     return now->client == 0 ? ANSWER (OPEN_YES, NULL)
                             : open_to_others (core, conn);
-  if (memory && !gen_id_equal (shown, now->gen) &&
-      now->session != conn->open.session)
+  if (!gen_id_equal (shown, now->gen) && now->session != conn->open.session)
     return open_by_new_generation (core, conn, true);
   return ANSWER (OPEN_YES, NULL);
 }
@@ -183,7 +182,7 @@ open_try (struct core *core, struct conn *conn)
     return ANSWER (OPEN_NO, "this node is being stopped");
   if (core->failed_now || core->record.data == DATA_FAILED)
     return open_not_now (core);
-  if (core->record.data == DATA_SYNCING)
+  if (core->record.data == DATA_SYNCING || core->relation == REL_TARGET)
     return ANSWER (OPEN_NO, "this copy is not complete");
   if (core->phase == LINK_DRAINING || core->phase == LINK_HELLO ||
       core->phase == LINK_DROPPING || core->change != GEN_NONE ||

@@ -277,6 +277,9 @@ core_fail (struct core *core, int error, const char *reason)
   core->failed_now = true;
   core->failed_errno = error;
   core->failed_reason = reason;
+  /* What it was about to grant is no longer a copy that holds everything. */
+  if (core->switching == SWITCH_GRANTING)
+    core->switching = SWITCH_NONE;
   /* A generation of this node's making that was neither served nor told
    * must not stand in the peer's way.
    */
@@ -642,6 +645,10 @@ core_step (struct core *core, const struct core_event *event)
   assert (event->now_ms >= core->now_ms);
   core->out.count = 0;
   core->out.more = false;
+  /* With a link there is a heartbeat: this node has stood still. */
+  if (core->phase == LINK_DECIDED &&
+      event->now_ms - core->now_ms > core->config.dead_ms)
+    core->awake_ms = event->now_ms;
   core->now_ms = event->now_ms;
   core->random ^= event->random;
   dispatch (core, event);

@@ -165,7 +165,7 @@ metafile_open (const char *path, bool create, char *error, size_t error_size)
     return meta;
 
   int saved = errno;
-  if (create)
+  if (create && saved != EBUSY) /* then it is another process's */
     unlink (path);
   metafile_close (meta);
   errno = saved;

@@ -200,16 +200,18 @@ choose_size (const struct store *store, const struct store_config *config,
 static int
 make_data (struct store *store, uint64_t size, const struct message *message)
 {
-  if (store->fd == -1) {
+  bool missing = store->fd == -1;
+
+  if (missing) {
     store->fd = open (store->path,
                       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0600);
     if (store->fd == -1)
       return refuse (message, errno, "%s: cannot create the file: %m",
                      store->path);
-    store->created = true;
   }
   if (lock_data (store, message) == -1)
     return -1;
+  store->created = missing;
   if (store->is_device || size == store->file_size)
     return 0;
   if (ftruncate (store->fd, (off_t) size) == -1)
@@ -298,10 +300,10 @@ make_volume (struct store *store, const struct store_config *config,
     store->meta = metafile_open (meta_path, true, message->text, message->size);
     if (store->meta == NULL)
       return -1;
-    store->meta_created = true;
     if (!metafile_is_new (store->meta))
       return refuse (message, EBUSY, "%s: another process has just created it",
                      meta_path);
+    store->meta_created = true;
   }
   if (!metafile_may_format (store->meta, size, record->region_size))
     return refuse (message, EINVAL,

@@ -345,10 +345,12 @@ static bool
 may_probe (unsigned node)
 {
   const struct client_model *client = &world.client;
-  const struct connection *c = &world.connections[client->live];
+  const struct connection *c;
 
-  return client->live != NONE && client->asking == NONE && c->node != node &&
-    gen_id_equal (c->gen, client->shown);
+  if (client->live == NONE || client->asking != NONE)
+    return false;
+  c = &world.connections[client->live];
+  return c->node != node && gen_id_equal (c->gen, client->shown);
 }
 
 static uint32_t

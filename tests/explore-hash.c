@@ -246,6 +246,7 @@ plain_link (struct core *c)
     c->switch_client = c->switch_session = 0;
   c->switch_after_ms = c->now_ms < c->switch_after_ms;
   c->switch_deadline_ms = 0;
+  c->awake_ms = 0;
   c->hello_deadline_ms = c->last_rx_ms = c->last_tx_ms = 0;
   c->ping_ms = c->rtt_ms = c->progress_ms = 0;
   c->sb_ms = c->map_ms = c->sync_ms = c->apply_ms = c->local_ms = 0;

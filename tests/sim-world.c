@@ -480,6 +480,9 @@ sim_run (const struct sim_options *options)
   for (n = 0; n < SIM_NODES; n++)
     if (sim.nodes[n].core != NULL)
       core_free (sim.nodes[n].core);
+  for (n = 0; n < sim.client_count; n++)
+    if (sim.clients[n].table != NULL)
+      unanswered_free (sim.clients[n].table);
   sim_report->events += sim.events;
   sim_report->requests += sim.op_count;
   sim_report->hash ^= sim.hash;
