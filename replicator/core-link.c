@@ -4,8 +4,7 @@
  * handshake, heartbeats, generations on their way to the peer, and what
  * the loss of the link means.
  *
- * The rule for every message here: nothing is said that is not durable
- * on the node that says it.
+ * Nothing is said here that is not durable on the node that says it.
  */
 #include <errno.h>
 #include <string.h>
