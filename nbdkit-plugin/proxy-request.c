@@ -310,7 +310,7 @@ part_of (const struct upstream_call *call, uint32_t done, uint32_t part_max)
 }
 
 /* The generation that answered must be durable in the state file before
- * the answer is passed on (DESIGN 6).  Unlocks.
+ * the answer is passed on (docs/architecture.md, "Who may").  Unlocks.
  */
 static int
 remember_locked (struct proxy *proxy, uint64_t noted, uint64_t end_ms)

@@ -25,6 +25,7 @@
 
 #include "notice.h"
 #include "proxy-internal.h"
+#include "thread.h"
 
 enum {
   TICK_MS = 250, /* longest time between two ticks */
@@ -144,7 +145,7 @@ proxy_wait_facts (struct proxy *proxy, struct upstream_facts *facts)
  * out.  Only an answer makes the proxy a witness of the generation, and
  * one that shows none can choose no node when the others are lost: a
  * primary that loses its backup before it has answered this proxy would
- * refuse it until the backup is back (DESIGN 6).
+ * refuse it until the backup is back (docs/architecture.md, "Who may").
  */
 static void *
 first_main (void *argument)
@@ -515,10 +516,11 @@ proxy_new (const struct proxy_config *config)
 
 /* 0, or -1 with errno set. */
 static int
-start_thread (struct proxy *proxy, void *(*run) (void *), void *argument)
+start_thread (struct proxy *proxy, const char *name, void *(*run) (void *),
+              void *argument)
 {
-  int error = pthread_create (&proxy->threads[proxy->thread_count], NULL, run,
-                              argument);
+  int error = thread_start (&proxy->threads[proxy->thread_count], name, run,
+                            argument);
 
   errno = error;
   if (error != 0)
@@ -534,14 +536,14 @@ start_threads (struct proxy *proxy)
   uint32_t i;
 
   for (i = 0; i < proxy->config.nodes; i++)
-    if (start_thread (proxy, node_main, &proxy->nodes[i]) == -1)
+    if (start_thread (proxy, "proxy-node", node_main, &proxy->nodes[i]) == -1)
       return -1;
   if (proxy->config.state_path != NULL &&
-      start_thread (proxy, saver_main, proxy) == -1)
+      start_thread (proxy, "proxy-saver", saver_main, proxy) == -1)
     return -1;
-  if (start_thread (proxy, first_main, proxy) == -1)
+  if (start_thread (proxy, "proxy-first", first_main, proxy) == -1)
     return -1;
-  return start_thread (proxy, control_main, proxy);
+  return start_thread (proxy, "proxy-control", control_main, proxy);
 }
 
 int

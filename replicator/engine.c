@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "engine-internal.h"
+#include "thread.h"
 
 /* What a job needs. */
 struct engine_job {
@@ -518,7 +519,7 @@ engine_start (struct engine *engine, char *error, size_t error_size)
                 store_bad_pages (engine->store));
   engine_step (engine, &start);
   engine->running = true;
-  if (pthread_create (&engine->timer, NULL, timer_thread, engine) != 0) {
+  if (thread_start (&engine->timer, "duet-timer", timer_thread, engine) != 0) {
     engine->running = false;
     return -1;
   }

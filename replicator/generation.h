@@ -23,7 +23,7 @@ struct gen_id {
   uint64_t id;
 };
 
-/* How a generation came to be (DESIGN: T0..T5). */
+/* How a generation came to be (docs/architecture.md, "Generations"). */
 #define GEN_KINDS(X)                                                    \
   X (GEN_NONE, "none")         /* no generation yet */                  \
   X (GEN_CREATE, "create")     /* T0: two blank nodes met */            \
@@ -137,8 +137,8 @@ void gen_replace (struct gen_record *record, uint64_t random, uint64_t session);
  */
 void gen_adopt (struct gen_record *record, const struct gen_record *other);
 
-/* The table of DESIGN section 6.  Symmetric: what it says of (A, B) is
- * the mirror of what it says of (B, A).
+/* The table of docs/architecture.md, "Generations".  Symmetric: what it
+ * says of (A, B) is the mirror of what it says of (B, A).
  */
 enum gen_verdict gen_decide (const struct gen_record *me,
                              const struct gen_record *peer);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "jobs.h"
+#include "thread.h"
 
 struct job {
   struct job *next;
@@ -81,7 +82,8 @@ jobs_start (struct jobs *jobs)
   int error;
 
   for (; jobs->running < jobs->threads; jobs->running++) {
-    error = pthread_create (&jobs->ids[jobs->running], NULL, job_thread, jobs);
+    error = thread_start (&jobs->ids[jobs->running], "duet-job", job_thread,
+                          jobs);
     if (error != 0) {
       errno = error;
       return -1;
