@@ -166,9 +166,7 @@ maybe_finish (struct core *core, uint32_t slot)
    */
   if (r->error != 0 && hands_over (core) && !core->failed_now &&
       (is_write (r) || !r->doomed)) {
-    core_fail (
-      core, r->error,
-      "the data file gave an error: mend its disk and restart this node");
+    core_fail (core, r->error, CORE_DATA_ERROR);
     return;
   }
   finish (core, slot, r->doomed ? r->doom : r->error);

@@ -301,6 +301,12 @@ struct core {
   struct core_actions out;
 };
 
+/* Reasons of core_fail that several events have. */
+#define CORE_DATA_ERROR \
+  "the data file gave an error: mend its disk and restart this node"
+#define CORE_METADATA_ERROR \
+  "cannot write the metadata file: mend its disk and restart this node"
+
 /* core.c */
 uint64_t core_random (struct core *core);
 struct core_action *core_emit (struct core *core, enum core_action_type type);

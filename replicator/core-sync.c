@@ -658,9 +658,7 @@ void
 on_applied (struct core *core, const struct core_event *event)
 {
   if (event->error != 0) {
-    core_fail (
-      core, event->error,
-      "the data file gave an error: mend its disk and restart this node");
+    core_fail (core, event->error, CORE_DATA_ERROR);
     return;
   }
   if (event->link != core->link || core->phase != LINK_DECIDED)

@@ -548,14 +548,10 @@ on_sb_durable (struct core *core, const struct core_event *event)
     /* Decisions cannot be kept: give up without word on disk. */
     core->sb_durable = core->sb_version;
     core->notice_pending = false;
-    core_fail (
-      core, event->error,
-      "cannot write the metadata file: mend its disk and restart this node");
+    core_fail (core, event->error, CORE_METADATA_ERROR);
     core->sb_durable = core->sb_version;
     core->notice_pending = false;
-    link_bye (
-      core, WIRE_BYE_STORE,
-      "cannot write the metadata file: mend its disk and restart this node");
+    link_bye (core, WIRE_BYE_STORE, CORE_METADATA_ERROR);
     return;
   }
   core->sb_durable = event->version;
@@ -566,9 +562,7 @@ on_map_durable (struct core *core, const struct core_event *event)
 {
   core->map_flight = false;
   if (event->error != 0) {
-    core_fail (
-      core, event->error,
-      "cannot write the metadata file: mend its disk and restart this node");
+    core_fail (core, event->error, CORE_METADATA_ERROR);
     return;
   }
   marks_pages_durable (core->marks);
