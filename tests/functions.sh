@@ -32,6 +32,7 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/duet-test.XXXXXX")
 declare -A pid=()          # name -> pid of each nbdkit that was not waited for
 declare -a tracked=()      # pids of other things to kill at the end
 declare -a leftovers=()    # commands of at_exit
+declare -a first_aid=()    # commands of before_kills
 declare -A nbd_port=() link_port=()
 proxy_uri="nbd+unix:///?socket=$dir/proxy.sock"
 
@@ -89,11 +90,20 @@ at_exit ()
   leftovers+=("$1")
 }
 
+# before_kills COMMAND: the same, before what it started is killed.
+before_kills ()
+{
+  first_aid+=("$1")
+}
+
 on_exit ()
 {
   local status=$? p reports
   trap - EXIT ERR
   set +e
+  for p in "${first_aid[@]}"; do
+    eval "$p"
+  done
   for p in "${pid[@]}" "${tracked[@]}"; do
     kill -KILL "$p" 2> /dev/null
     wait "$p" 2> /dev/null

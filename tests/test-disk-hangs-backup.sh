@@ -7,18 +7,7 @@
 . tests/volume-functions.sh
 . tests/writer-functions.sh
 
-require_root
-require_command fsfreeze mkfs.ext4
-mkdir "$dir/mnt"
-truncate -s 200M "$dir/disk"
-mkfs.ext4 -q -F "$dir/disk"
-thaw ()
-{
-  fsfreeze -u "$dir/mnt" 2> /dev/null || true
-}
-trap 's=$?; set +e; thaw; (exit $s); on_exit' EXIT
-at_exit 'umount -l "$dir/mnt" 2> /dev/null'
-mount -o loop "$dir/disk" "$dir/mnt" || skip 'cannot mount'
+mount_hanging_disk
 
 start_node a dead=400
 start_node b dead=400 file="$dir/mnt/img" meta="$dir/b.meta"
@@ -26,7 +15,7 @@ wait_insync
 choose_primary a
 start_proxy
 start_writer
-fsfreeze -f "$dir/mnt" || skip 'cannot freeze'
+hang_disk
 start=$(now_ms)
 wait_for 20 'node_status a .reason | grep -q "the peer has made nothing"' ||
   fail "a says: $(node_status a .reason)"
@@ -37,7 +26,7 @@ took=$(($(now_ms) - start))
 wait_written 50
 echo "given up after $took ms"
 [ "$took" -ge 3500 ] || fail 'given up too soon'
-thaw
+unhang_disk
 wait_insync
 stop_writer
 cmp "$dir/a.img" "$dir/mnt/img" || fail 'the data files differ'

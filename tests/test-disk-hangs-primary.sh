@@ -9,19 +9,7 @@
 . tests/volume-functions.sh
 . tests/writer-functions.sh
 
-require_root
-require_command fsfreeze mkfs.ext4
-mkdir "$dir/mnt"
-truncate -s 200M "$dir/disk"
-mkfs.ext4 -q -F "$dir/disk"
-# Before all is killed: what is at the disk cannot die.
-thaw ()
-{
-  fsfreeze -u "$dir/mnt" 2> /dev/null || true
-}
-trap 's=$?; set +e; thaw; (exit $s); on_exit' EXIT
-at_exit 'umount -l "$dir/mnt" 2> /dev/null'
-mount -o loop "$dir/disk" "$dir/mnt" || skip 'cannot mount'
+mount_hanging_disk
 
 late='disk has not answered for longer than dead='
 
@@ -41,7 +29,7 @@ round ()
   start_proxy
   start_writer
   wait_written 50
-  fsfreeze -f "$dir/mnt" || skip 'cannot freeze'
+  hang_disk
   wait_for 20 "node_status a .reason | grep -q '$late'" ||
     fail "a says: $(node_status a .reason)"
   [ "$(node_state a)" = primary ] || fail "a is $(node_state a)"
@@ -50,7 +38,7 @@ round ()
   wait_state b solo 20
   wait_state a failed
   wait_written 50
-  fsfreeze -u "$dir/mnt"
+  unhang_disk
   wait_written 50
   [ "$(node_state a)" = failed ] || fail "a is $(node_state a) again"
   stop_node a
@@ -70,13 +58,13 @@ wait_insync
 stop_node b
 nbdsh "$proxy_uri" 'h.pwrite(b"x" * 4096, 0)'
 wait_state a solo
-fsfreeze -f "$dir/mnt"
+hang_disk
 nbdsh "$proxy_uri" 'h.pwrite(b"y" * 4096, 0)' &
 client=$!
 tracked+=("$client")
 wait_for 20 "node_status a .reason | grep -q '$late'" ||
   fail "a says: $(node_status a .reason)"
-fsfreeze -u "$dir/mnt"
+unhang_disk
 wait_for 20 "! node_status a .reason | grep -q '$late'" ||
   fail "a still says: $(node_status a .reason)"
 [ "$(node_state a)" = solo ] || fail "a is $(node_state a)"

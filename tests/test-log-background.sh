@@ -17,14 +17,14 @@ stop_all ()
     [ ! -s "$file" ] || kill "$(cat "$file")" 2> /dev/null || true
   done
 }
-trap 'stop_all; on_exit' EXIT
+before_kills stop_all
 
 # background NAME ARG...: nbdkit that leaves this terminal.
 background ()
 {
   env "${preload[@]}" "$NBDKIT" -P "$dir/back.$1.pid" "${@:2}" \
     < /dev/null > "$dir/$1.out" 2>&1
-  [ -s "$dir/back.$1.pid" ] || fail "$1: $(cat "$dir/$1.out")"
+  wait_for 10 "[ -s '$dir/back.$1.pid' ]" || fail "$1: $(cat "$dir/$1.out")"
 }
 
 # logged LINE: a notice in syslog that begins so.

@@ -33,7 +33,7 @@ stop_all ()
     [ ! -s "$file" ] || kill "$(cat "$file")" 2> /dev/null || true
   done
 }
-trap 'stop_all; on_exit' EXIT
+before_kills stop_all
 
 qemu-img create -q -f qcow2 "$dir/some.qcow2" "$SIZE"
 qemu-io -c 'write -q -P 7 1M 3M' "$dir/some.qcow2" > /dev/null

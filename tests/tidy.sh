@@ -77,6 +77,11 @@ for file in "${scripts[@]}"; do
   complain_lines < <(bash -n "$file" 2>&1)
 done
 
+# The test's status would be that of the trap's first command.
+complain_lines < <(
+  grep -nE '^ *trap .*EXIT' tests/test-*.sh /dev/null |
+    sed 's/\(:[0-9]*\):.*/\1: a trap of its own: use at_exit, before_kills/')
+
 # --------------------------------------------------------------- lengths
 
 for file in "${c_files[@]}" "${scripts[@]}"; do

@@ -200,3 +200,30 @@ empty_disk ()
 {
   rm "$dir/$1/junk"
 }
+
+# mount_hanging_disk: at $dir/mnt, with a file system of its own.
+mount_hanging_disk ()
+{
+  require_root
+  require_command fsfreeze mkfs.ext4
+  mkdir "$dir/mnt"
+  truncate -s 200M "$dir/disk"
+  mkfs.ext4 -q -F "$dir/disk"
+  # What is at a disk that hangs cannot be killed.
+  before_kills 'unhang_disk 2> /dev/null'
+  at_exit 'umount -l "$dir/mnt" 2> /dev/null'
+  mount -o loop "$dir/disk" "$dir/mnt" || skip 'cannot mount'
+  hang_disk || skip 'cannot freeze'
+  unhang_disk
+}
+
+# hang_disk: what writes to it or syncs it waits until unhang_disk.
+hang_disk ()
+{
+  fsfreeze -f "$dir/mnt"
+}
+
+unhang_disk ()
+{
+  fsfreeze -u "$dir/mnt"
+}
