@@ -9,6 +9,7 @@
 #include <assert.h>
 
 #include "sim.h"
+#include "splitmix.h"
 
 const struct model sim_models[MODE_COUNT] = {
   [MODE_ONE] = {
@@ -53,11 +54,7 @@ const struct model sim_models[MODE_COUNT] = {
 static uint64_t
 plan_random (struct sim *sim, uint64_t bound)
 {
-  uint64_t z = sim->plan_random += UINT64_C (0x9e3779b97f4a7c15);
-
-  z = (z ^ (z >> 30)) * UINT64_C (0xbf58476d1ce4e5b9);
-  z = (z ^ (z >> 27)) * UINT64_C (0x94d049bb133111eb);
-  return (z ^ (z >> 31)) % bound;
+  return splitmix_next (&sim->plan_random) % bound;
 }
 
 /* --- the plan ----------------------------------------------------------- */

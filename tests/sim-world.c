@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "sim.h"
+#include "splitmix.h"
 
 enum {
   ARENA_BLOCK = 1024 * 1024,
@@ -77,22 +78,12 @@ arena_reset (struct arena *a)
     a->first->used = 0;
 }
 
-/* --- random numbers (splitmix64) ---------------------------------------- */
-
-static uint64_t
-next_random (uint64_t *state)
-{
-  uint64_t z = *state += UINT64_C (0x9e3779b97f4a7c15);
-
-  z = (z ^ (z >> 30)) * UINT64_C (0xbf58476d1ce4e5b9);
-  z = (z ^ (z >> 27)) * UINT64_C (0x94d049bb133111eb);
-  return z ^ (z >> 31);
-}
+/* --- random numbers ----------------------------------------------------- */
 
 uint64_t
 sim_random (struct sim *sim)
 {
-  return next_random (&sim->random);
+  return splitmix_next (&sim->random);
 }
 
 uint64_t

@@ -36,6 +36,7 @@
 #include <libnbd.h>
 
 #include "linear.h"
+#include "splitmix.h"
 
 enum {
   CONNECTIONS_MAX = 16,
@@ -108,18 +109,9 @@ now_ns (void)
 /* ------------------------------------------------------------- contents */
 
 static uint64_t
-mix (uint64_t z)
-{
-  z = (z ^ (z >> 30)) * UINT64_C (0xbf58476d1ce4e5b9);
-  z = (z ^ (z >> 27)) * UINT64_C (0x94d049bb133111eb);
-  return z ^ (z >> 31);
-}
-
-static uint64_t
 random_below (uint64_t limit)
 {
-  random_state += UINT64_C (0x9e3779b97f4a7c15);
-  return mix (random_state) % limit;
+  return splitmix_next (&random_state) % limit;
 }
 
 /* The byte at OFFSET after write NAME: of a word that has the name below
@@ -132,7 +124,7 @@ byte_of (uint32_t name, uint64_t offset)
 
   if (name == LINEAR_ZERO)
     return 0;
-  word = mix ((uint64_t) name << 32 ^ offset / 8) << 32 | name;
+  word = splitmix_hash ((uint64_t) name << 32 ^ offset / 8) << 32 | name;
   return (uint8_t) (word >> offset % 8 * 8);
 }
 

@@ -31,6 +31,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "splitmix.h"
 #include "wire.h"
 
 enum {
@@ -46,11 +47,7 @@ static uint64_t random_state;
 static uint64_t
 random_64 (void)
 {
-  uint64_t z = random_state += UINT64_C (0x9e3779b97f4a7c15);
-
-  z = (z ^ (z >> 30)) * UINT64_C (0xbf58476d1ce4e5b9);
-  z = (z ^ (z >> 27)) * UINT64_C (0x94d049bb133111eb);
-  return z ^ (z >> 31);
+  return splitmix_next (&random_state);
 }
 
 static uint64_t

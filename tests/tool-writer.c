@@ -35,6 +35,8 @@
 
 #include <libnbd.h>
 
+#include "splitmix.h"
+
 #define MAGIC UINT64_C (0x3157524954455544)
 
 enum {
@@ -125,18 +127,9 @@ now_ms (void)
 /* ------------------------------------------------------------- contents */
 
 static uint64_t
-mix (uint64_t z)
-{
-  z = (z ^ (z >> 30)) * UINT64_C (0xbf58476d1ce4e5b9);
-  z = (z ^ (z >> 27)) * UINT64_C (0x94d049bb133111eb);
-  return z ^ (z >> 31);
-}
-
-static uint64_t
 random_below (uint64_t limit)
 {
-  random_state += UINT64_C (0x9e3779b97f4a7c15);
-  return mix (random_state) % limit;
+  return splitmix_next (&random_state) % limit;
 }
 
 /* The 8 bytes at INDEX * 8: the tag, to be recognized, and a hash. */
@@ -145,7 +138,7 @@ word_of (uint32_t tag, uint64_t index)
 {
   if (tag == 0 || (tag & ZEROED) != 0)
     return 0;
-  return mix ((uint64_t) tag << 32 ^ index) << 32 | tag;
+  return splitmix_hash ((uint64_t) tag << 32 ^ index) << 32 | tag;
 }
 
 /* What write TAG puts at [OFFSET, OFFSET + LENGTH). */
