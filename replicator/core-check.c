@@ -58,19 +58,28 @@ check_request (const struct core *core, uint32_t slot)
 static void
 check_counts (const struct core *core)
 {
-  uint32_t i, used = 0, opening = 0, requests = 0, local = 0;
+  uint32_t i, used = 0, opening = 0, requests = 0;
 
   for (i = 0; i < CORE_CONNS_MAX; i++) {
     used += core->conns[i].state != CONN_FREE;
     opening += core->conns[i].state == CONN_OPENING;
     requests += core->conns[i].state != CONN_FREE ? core->conns[i].requests : 0;
   }
-  for (i = 0; i < CORE_REQUESTS_MAX; i++)
-    if (core->requests[i].state != R_FREE)
-      local += core->requests[i].local_out;
   assert (used == core->conns_used);
   assert (opening == core->opening);
   assert (requests == core->requests_used);
+}
+
+static void
+check_requests (const struct core *core)
+{
+  uint32_t i, local = 0;
+
+  for (i = 0; i < CORE_REQUESTS_MAX; i++)
+    if (core->requests[i].state != R_FREE) {
+      check_request (core, i);
+      local += core->requests[i].local_out;
+    }
   assert (local == core->local_out);
 }
 
@@ -118,15 +127,11 @@ check_generation (const struct core *core)
 void
 core_check (const struct core *core)
 {
-  uint32_t i;
-
   check_lists (core);
   check_counts (core);
+  check_requests (core);
   check_link (core);
   check_generation (core);
-  for (i = 0; i < CORE_REQUESTS_MAX; i++)
-    if (core->requests[i].state != R_FREE)
-      check_request (core, i);
   ranges_check (core->ranges);
   if (marks_regions (core->marks) <= MARKS_CHECKED_MAX)
     marks_check (core->marks);

@@ -242,16 +242,27 @@ marks_pages_urgent (const struct marks *marks)
   return marks->urgent_regions > 0;
 }
 
+static bool
+is_word_clear (const uint8_t *bytes)
+{
+  uint64_t word;
+
+  memcpy (&word, bytes, sizeof word);
+  return word == 0;
+}
+
 void
 marks_check_regions (const struct marks *marks)
 {
   uint64_t set_regions = 0, urgent_regions = 0, page, i;
+  uint64_t end = marks_map_bytes (marks) * 8;
   bool set, durable, taken;
 
-  for (i = 0; i < marks_map_bytes (marks) * 8; ++i) {
-    if (i % 8 == 0 && marks->map[i / 8] == 0 && marks->durable[i / 8] == 0 &&
-        marks->taken[i / 8] == 0) {
-      i += 7;
+  for (i = 0; i < end; ++i) {
+    if (i % 64 == 0 && is_word_clear (marks->map + i / 8) &&
+        is_word_clear (marks->durable + i / 8) &&
+        is_word_clear (marks->taken + i / 8)) {
+      i += 63;
       continue;
     }
     page = i / PAGE_REGIONS;

@@ -25,7 +25,7 @@
 
 #include "sim.h"
 
-enum { WORLDS = 2048, PENDING = 24 };
+enum { WORLDS = 2048, PENDING = 31, INDEX = 4 * WORLDS };
 
 struct world {
   uint32_t value;
@@ -36,15 +36,21 @@ struct world {
 struct pending {
   uint32_t op;
   uint32_t value;
-  bool used, write, again; /* may take effect more than once */
+  bool again; /* may take effect more than once */
 };
 
 struct search {
   struct sim *sim;
   uint32_t cell;
-  struct world worlds[WORLDS];
+  struct world worlds[WORLDS + 1]; /* room for one that is looked up */
   uint32_t count;
+  /* Where each world stands, by hash; what is of another round is empty. */
+  struct {
+    uint32_t round, world;
+  } index[INDEX];
+  uint32_t round;
   struct pending pending[PENDING];
+  uint32_t reads, writes; /* bits of those in use */
   bool overflow;
 };
 
@@ -54,30 +60,47 @@ struct search {
 static struct world
 satisfied (const struct search *search, struct world world)
 {
+  uint32_t left, i;
+
+  for (left = search->reads & ~world.done; left != 0; left &= left - 1) {
+    i = (uint32_t) __builtin_ctz (left);
+    if (search->pending[i].value == world.value)
+      world.done |= 1u << i;
+  }
+  return world;
+}
+
+/* Enter world NUMBER into the index; false if one like it is there. */
+static bool
+enter_world (struct search *search, uint32_t number)
+{
+  const struct world world = search->worlds[number];
+  uint64_t hash = (uint64_t) world.done << 32 | world.value;
   uint32_t i;
 
-  for (i = 0; i < PENDING; i++)
-    if (search->pending[i].used && !search->pending[i].write &&
-        search->pending[i].value == world.value)
-      world.done |= 1u << i;
-  return world;
+  hash *= 0x9e3779b97f4a7c15; /* Fibonacci hashing: Knuth, TAOCP 3, 6.4 */
+  for (i = (uint32_t) (hash >> 32) % INDEX;
+       search->index[i].round == search->round; i = (i + 1) % INDEX) {
+    const struct world *there = &search->worlds[search->index[i].world];
+
+    if (there->value == world.value && there->done == world.done)
+      return false;
+  }
+  search->index[i].round = search->round;
+  search->index[i].world = number;
+  return true;
 }
 
 static void
 add_world (struct search *search, struct world world)
 {
-  uint32_t i;
-
-  world = satisfied (search, world);
-  for (i = 0; i < search->count; i++)
-    if (search->worlds[i].value == world.value &&
-        search->worlds[i].done == world.done)
-      return;
-  if (search->count == WORLDS) {
-    search->overflow = true;
+  search->worlds[search->count] = satisfied (search, world);
+  if (!enter_world (search, search->count))
     return;
-  }
-  search->worlds[search->count++] = world;
+  if (search->count < WORLDS)
+    search->count++;
+  else
+    search->overflow = true;
 }
 
 /* Is VALUE of another write of the same life of the same client? */
@@ -91,27 +114,31 @@ own_value (const struct search *search, uint32_t number, uint32_t value)
     ops[value - 1].client_life == ops[number].client_life;
 }
 
-/* Everything that pending writes can lead to. */
+/* Everything that pending writes can lead to until that with the bit
+ * WANTED has taken effect; what may come after it comes when it must.
+ */
 static void
-close_worlds (struct search *search)
+close_worlds (struct search *search, uint32_t wanted)
 {
-  uint32_t w, i, bit;
-  struct world next;
+  uint32_t w, left, i;
 
+  search->round++;
   for (w = 0; w < search->count; w++)
-    for (i = 0; i < PENDING; i++) {
-      const struct pending *p = &search->pending[i];
+    enter_world (search, w);
+  for (w = 0; w < search->count; w++) {
+    const struct world world = search->worlds[w];
 
-      bit = 1u << i;
-      if (!p->used || !p->write)
-        continue;
-      if ((search->worlds[w].done & bit) &&
-          (!p->again || own_value (search, p->op, search->worlds[w].value)))
-        continue;
-      next.value = p->value;
-      next.done = search->worlds[w].done | bit;
-      add_world (search, next);
+    for (left = world.done & wanted ? 0 : search->writes; left != 0;
+         left &= left - 1) {
+      const struct pending *p;
+
+      i = (uint32_t) __builtin_ctz (left);
+      p = &search->pending[i];
+      if (!(world.done & 1u << i) ||
+          (p->again && !own_value (search, p->op, world.value)))
+        add_world (search, (struct world){ p->value, world.done | 1u << i });
     }
+  }
 }
 
 /* --- one cell --------------------------------------------------------- */
@@ -120,21 +147,20 @@ static void
 invoke (struct search *search, uint32_t number)
 {
   const struct op *op = &search->sim->ops[number];
+  bool write = op->kind != OP_READ;
   struct pending *p;
   uint32_t i, w;
 
-  for (i = 0; i < PENDING && search->pending[i].used; i++)
-    continue;
-  if (i == PENDING) {
+  i = (uint32_t) __builtin_ctz (~(search->reads | search->writes));
+  if (i >= PENDING) {
     search->overflow = true;
     return;
   }
+  *(write ? &search->writes : &search->reads) |= 1u << i;
   p = &search->pending[i];
-  p->used = true;
   p->op = number;
-  p->write = op->kind != OP_READ;
   p->value = tag_value (op->values[search->cell - op->first]);
-  p->again = p->write && (op->sends > 1 || op->answered == 0 || op->error != 0);
+  p->again = write && (op->sends > 1 || op->answered == 0 || op->error != 0);
   for (w = 0; w < search->count; w++) {
     search->worlds[w].done &= ~(1u << i);
     search->worlds[w] = satisfied (search, search->worlds[w]);
@@ -149,11 +175,13 @@ answer (struct search *search, uint32_t number)
   struct world world;
 
   for (i = 0; i < PENDING; i++)
-    if (search->pending[i].used && search->pending[i].op == number)
+    if (((search->reads | search->writes) & 1u << i) &&
+        search->pending[i].op == number)
       break;
   assert (i < PENDING);
-  close_worlds (search);
-  search->pending[i].used = false;
+  close_worlds (search, 1u << i);
+  search->reads &= ~(1u << i);
+  search->writes &= ~(1u << i);
   for (w = 0; w < search->count; w++) {
     world = search->worlds[w];
     if (!(world.done & (1u << i)))
@@ -224,7 +252,7 @@ check_one (struct search *search, const struct moment *moments,
 {
   uint32_t i;
 
-  memset (search->pending, 0, sizeof search->pending);
+  search->reads = search->writes = 0;
   search->overflow = false;
   search->count = 1;
   search->worlds[0] = (struct world){ 0, 0 };
