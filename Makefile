@@ -28,6 +28,7 @@ PURE := \
   replicator/core-open.c \
   replicator/core-client.c \
   replicator/core-link.c \
+  replicator/core-agree.c \
   replicator/core-sync.c \
   replicator/core-pace.c \
   replicator/core-disk.c \

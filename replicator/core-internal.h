@@ -4,7 +4,8 @@
  *
  *   core.c           the step, generations, service, what follows from
  *                    what (core_advance)
- *   core-link.c      link phases, handshake, heartbeats, frames
+ *   core-link.c      link phases, heartbeats, frames
+ *   core-agree.c     what the two nodes agree on: handshake, generations
  *   core-open.c      who may open: the rules of arbiter=client
  *   core-client.c    connections that are open, requests
  *   core-sync.c      resync and reconcile: source and target
@@ -335,10 +336,22 @@ void on_connect_failed (struct core *core);
 void on_frame (struct core *core, const struct core_event *event);
 void link_tick (struct core *core);
 void link_advance (struct core *core);
-void link_changed (struct core *core, enum gen_kind kind);
 uint64_t link_deadline (const struct core *core);
 uint64_t link_attempt (struct core *core);
+void link_error (struct core *core, const char *reason);
+void link_fill_hello (struct core *core);
+
+/* core-agree.c */
+void link_decide (struct core *core);
+void link_changed (struct core *core, enum gen_kind kind);
 void link_ask_switch (struct core *core, const struct conn *conn);
+void on_hello (struct core *core, const struct wire_hello *hello);
+void on_adopt (struct core *core, const struct core_event *event);
+void on_adopted (struct core *core);
+void on_switch_request (struct core *core);
+void on_switch_grant (struct core *core);
+void on_switch_deny (struct core *core);
+void on_unfit (struct core *core);
 
 /* core-open.c */
 void on_open (struct core *core, const struct core_event *event);

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * core-link.c: what the two nodes say to each other besides data: the
- * handshake, heartbeats, generations on their way to the peer, and what
- * the loss of the link means.
+ * core-link.c: the link to the peer: reaching out, heartbeats, frames as
+ * they come, and what the loss of the link means.  What the two nodes say
+ * to each other is in core-agree.c.
  *
  * Nothing is said here that is not durable on the node that says it.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "core-internal.h"
 
@@ -38,22 +37,13 @@ link_deadline_in (struct core *core)
   core->hello_deadline_ms = core->now_ms + core->config.dead_ms;
 }
 
-static void
-fill_hello (struct core *core)
+void
+link_fill_hello (struct core *core)
 {
   core->hello = (struct wire_hello){
     .record = core->record,
     .boot = core->config.boot,
   };
-}
-
-static void
-send_adopt (struct core *core, enum gen_kind kind)
-{
-  fill_hello (core);
-  link_send (core, WIRE_ADOPT)->frame.arg = kind;
-  core->peer_joined = false;
-  link_deadline_in (core);
 }
 
 /* ------------------------------------------------------------ the loss */
@@ -112,8 +102,9 @@ link_bye (struct core *core, uint64_t why, const char *reason)
   link_drop_now (core, reason);
 }
 
-static void
-protocol_error (struct core *core, const char *reason)
+/* The peer does not keep to the protocol. */
+void
+link_error (struct core *core, const char *reason)
 {
   link_bye (core, WIRE_BYE_PROTOCOL, reason);
 }
@@ -216,305 +207,6 @@ on_link_up (struct core *core, const struct core_event *event)
     link_drop_now (core, "this node does not take part");
 }
 
-/* ------------------------------------------------------- the handshake */
-
-static void
-create_volume (struct core *core)
-{
-  struct gen_record *record = &core->record;
-
-  if (record->data == DATA_BLANK) {
-    record->volume = core_random (core);
-    gen_advance (record, GEN_CREATE, core_random (core), 0, 0);
-    record->data = DATA_CURRENT;
-    record->both = !record->has_data;
-    record->primary = record->has_data ? record->node : 0;
-    record->answered = record->has_data;
-    record->has_data = false;
-    if (!record->both)
-      marks_dirty_all (core->marks);
-    core_save (core, true);
-  }
-  core->relation = REL_CREATE;
-  core->change = GEN_CREATE;
-  core->change_adopts = false;
-  core->change_link = core->link;
-}
-
-/* The rest is target_advance's: note durably that this copy is being
- * overwritten, then send the marks.
- */
-static void
-become_target (struct core *core)
-{
-  client_end (core, true, ESHUTDOWN);
-  core->relation = REL_TARGET;
-  core->source_gen = gen_current (&core->peer_hello.record);
-  /* Of a blank or failed copy nothing is known, and that must survive a
-   * crash of either node: this node's map says so from now on.
-   */
-  if (core->record.data == DATA_BLANK || core->record.data == DATA_FAILED)
-    marks_dirty_all (core->marks);
-  marks_forget (core->marks);
-}
-
-static void
-become_equal (struct core *core)
-{
-  core->relation = REL_SYNC;
-  core->peer_joined = true;
-  core->source_gen = gen_current (&core->record);
-  if (core_is_primary (core))
-    sync_start (core);
-  else {
-    client_end (core, true, ESHUTDOWN);
-    marks_forget (core->marks);
-    core->sync = SYNC_OFF;
-    core->marks_due = core->record.primary != 0;
-  }
-}
-
-/* The peer made a switch by this node's grant, and its word did not come
- * through: both copies are members still, and it says it again.  The
- * marks go ahead of the adoption, because they are this node's own.
- */
-static void
-grant_again (struct core *core)
-{
-  client_end (core, true, ESHUTDOWN);
-  core->relation = REL_SYNC;
-  core->switching = SWITCH_GRANTED;
-  core->switch_deadline_ms = core->now_ms + core->config.dead_ms;
-  core->marks_sent = true;
-  sync_send_marks (core);
-}
-
-static void
-refuse (struct core *core, enum gen_verdict verdict)
-{
-  core->refusal = gen_refusal_text (verdict, &core->record,
-                                    &core->peer_hello.record);
-  /* Whoever answered there is no peer to ask; only a newer copy is a
-   * reason not to go on without it.
-   */
-  if (verdict != GEN_REFUSE_STALE)
-    core->attempt_failed = core->attempt_wanted;
-  link_bye (core, verdict, core->refusal);
-}
-
-static void
-decide (struct core *core)
-{
-  const struct gen_record *peer = &core->peer_hello.record;
-  enum gen_verdict verdict = gen_decide (&core->record, peer);
-
-  core->phase = LINK_DECIDED;
-  core->was_decided = true;
-  core->consent = false;
-  core->progress_ms = core->now_ms;
-  link_deadline_in (core);
-  if (verdict <= GEN_CREATE_PEER && core->record.peer != peer->node) {
-    core->record.peer = peer->node;
-    core_save (core, true);
-  }
-  switch (verdict) {
-  case GEN_SYNC: become_equal (core); break;
-  case GEN_ADOPT_MINE:
-    become_equal (core);
-    send_adopt (core, GEN_SWITCH);
-    break;
-  case GEN_ADOPT_PEER: grant_again (core); break;
-  case GEN_SOURCE:
-    core->relation = REL_SOURCE;
-    sync_start (core);
-    break;
-  case GEN_TARGET: become_target (core); break;
-  case GEN_CREATE_MINE: create_volume (core); break;
-  case GEN_CREATE_PEER: core->relation = REL_CREATE; break;
-  case GEN_DIVERGED:
-    core->relation = REL_DIVERGED;
-    if (core->record.both)
-      client_end (core, true, ESHUTDOWN);
-    break;
-  default: refuse (core, verdict); break;
-  }
-}
-
-static void
-on_hello (struct core *core, const struct wire_hello *hello)
-{
-  if (core->hello_got ||
-      (core->phase != LINK_DRAINING && core->phase != LINK_HELLO)) {
-    protocol_error (core, "a second hello");
-    return;
-  }
-  core->hello_got = true;
-  core->peer_hello = *hello;
-}
-
-/* ---------------------------------------------- generations by message */
-
-static bool
-adopt_fits (const struct core *core, uint64_t kind)
-{
-  switch (kind) {
-  case GEN_CREATE:
-    return core->relation == REL_CREATE &&
-      (core->record.data == DATA_BLANK ||
-       core->peer_hello.record.data == DATA_BLANK);
-  case GEN_JOIN:
-    return core->relation == REL_TARGET && core->record.data == DATA_SYNCING;
-  case GEN_SWITCH:
-    return core->relation == REL_SYNC && core->switching == SWITCH_GRANTED;
-  default: return false;
-  }
-}
-
-static void
-on_adopt (struct core *core, const struct core_event *event)
-{
-  uint64_t kind = event->frame->arg;
-
-  /* It would make a failed copy a current one.  A handover is on its way. */
-  if (core->failed_now)
-    return;
-  if (core->phase != LINK_DECIDED || core->change != GEN_NONE ||
-      !adopt_fits (core, kind) ||
-      event->hello->record.node != core->peer_hello.record.node ||
-      event->hello->record.history_count == 0 || !event->hello->record.both) {
-    protocol_error (core, "a generation that does not fit");
-    return;
-  }
-  gen_adopt (&core->record, &event->hello->record);
-  core->change = (enum gen_kind) kind;
-  core->change_adopts = true;
-  core->change_link = core->link;
-  core->source_gen = gen_current (&core->record);
-  core->gen_proxied = false;
-  core_save (core, true);
-}
-
-static void
-on_adopted (struct core *core)
-{
-  if (core->phase != LINK_DECIDED || core->peer_joined || !core->record.both ||
-      (core->relation != REL_SYNC && core->relation != REL_CREATE)) {
-    protocol_error (core, "an adoption that nobody asked for");
-    return;
-  }
-  core->relation = REL_SYNC;
-  core->peer_joined = true;
-}
-
-/* A generation has become durable here. */
-void
-link_changed (struct core *core, enum gen_kind kind)
-{
-  bool same_link = core->phase == LINK_DECIDED &&
-    core->change_link == core->link;
-
-  if (kind == GEN_SOLO || kind == GEN_TAKEOVER || !same_link)
-    return;
-  if (core->change_adopts) {
-    core->relation = REL_SYNC;
-    core->peer_joined = true;
-    core->switching = SWITCH_NONE;
-    if (kind == GEN_SWITCH)
-      sync_switched (core);
-    link_send (core, WIRE_ADOPTED);
-    return;
-  }
-  if (kind == GEN_CREATE && !core->record.both) {
-    /* The peer shall see a volume with one member, and become target. */
-    link_drop_now (core, "volume created from this node's data");
-    return;
-  }
-  if (kind == GEN_JOIN)
-    sync_joined (core);
-  core->switching = SWITCH_NONE;
-  send_adopt (core, kind);
-}
-
-/* --------------------------------------------------------- switchover */
-
-void
-link_ask_switch (struct core *core, const struct conn *conn)
-{
-  if (core->switching != SWITCH_NONE)
-    return;
-  core->switching = SWITCH_ASKED;
-  core->switch_client = conn->open.proxied ? conn->open.client : 0;
-  core->switch_session = conn->open.proxied ? conn->open.session : 0;
-  core->switch_deadline_ms = core->now_ms + core->config.dead_ms;
-  core->switch_after_ms = core->now_ms + CORE_RETRY_MS;
-  link_send (core, WIRE_SWITCH_REQUEST);
-}
-
-static void
-on_switch_request (struct core *core)
-{
-  bool mine = core_is_primary (core);
-  bool fits = core->relation == REL_SYNC && core->change == GEN_NONE &&
-    core_settled (core) && !core->failed_now && !core->stopping &&
-    (mine || core->record.primary == 0);
-
-  if (core->phase != LINK_DECIDED) {
-    protocol_error (core, "a switch request before the decision");
-    return;
-  }
-  /* Both want to be the first primary: the lower node id wins. */
-  if (fits && core->switching == SWITCH_ASKED &&
-      core->record.node > core->peer_hello.record.node)
-    core->switching = SWITCH_NONE;
-  if (!fits || core->switching != SWITCH_NONE ||
-      (mine &&
-       (core->sync != SYNC_OFF || !core->peer_joined ||
-        client_any_plain (core)))) {
-    link_send (core, WIRE_SWITCH_DENY);
-    return;
-  }
-  core->switching = SWITCH_GRANTING;
-  core->switch_deadline_ms = core->now_ms + core->config.dead_ms;
-}
-
-static void
-on_switch_grant (struct core *core)
-{
-  if (core->phase != LINK_DECIDED || core->relation != REL_SYNC ||
-      core->switching != SWITCH_ASKED) {
-    protocol_error (core, "a grant that nobody asked for");
-    return;
-  }
-  if (core->failed_now || core->change != GEN_NONE) {
-    link_drop_now (core, "the switch came too late");
-    return;
-  }
-  core->change_link = core->link;
-  core->peer_joined = false;
-  link_deadline_in (core);
-  core->switching = SWITCH_NONE;
-  core_begin_change (core, GEN_SWITCH, core->switch_client,
-                     core->switch_session);
-}
-
-static void
-on_switch_deny (struct core *core)
-{
-  /* It may be the answer to a request given up for the peer's own. */
-  if (core->switching == SWITCH_ASKED)
-    core->switching = SWITCH_NONE;
-}
-
-/* The sender's store failed and it has noted so: it can neither serve nor
- * be promoted until it was resynced.
- */
-static void
-on_unfit (struct core *core)
-{
-  core->consent = core->phase == LINK_DECIDED && core->relation == REL_SYNC;
-  link_drop_now (core, "the peer's store failed");
-}
-
 /* ------------------------------------------------------------- frames */
 
 static void
@@ -535,7 +227,7 @@ static void
 on_pong (struct core *core, uint64_t token)
 {
   if (token > core->ping_token) {
-    protocol_error (core, "an answer to a ping that was not sent");
+    link_error (core, "an answer to a ping that was not sent");
     return;
   }
   if (token == core->ping_token && core->ping_ms != 0)
@@ -550,7 +242,7 @@ on_decided_frame (struct core *core, const struct core_event *event)
   const struct wire_frame *frame = event->frame;
 
   if (core->phase != LINK_DECIDED) {
-    protocol_error (core, "a frame before the decision");
+    link_error (core, "a frame before the decision");
     return;
   }
   switch ((enum wire_type) frame->type) {
@@ -572,17 +264,17 @@ on_decided_frame (struct core *core, const struct core_event *event)
   case WIRE_HASH_REQUEST:
     if (core->relation != REL_TARGET &&
         (core->relation != REL_SYNC || core_is_primary (core))) {
-      protocol_error (core, "a hash request to a source");
+      link_error (core, "a hash request to a source");
       break;
     }
     if (frame->length > MARKS_CHUNK ||
         frame->offset + frame->length > core->record.size) {
-      protocol_error (core, "a hash request out of bounds");
+      link_error (core, "a hash request out of bounds");
       break;
     }
     core_emit (core, ACT_HASH)->frame = *frame;
     break;
-  default: protocol_error (core, "a frame that does not belong here"); break;
+  default: link_error (core, "a frame that does not belong here"); break;
   }
 }
 
@@ -696,12 +388,12 @@ void
 link_advance (struct core *core)
 {
   if (core->phase == LINK_DRAINING && core_drained (core)) {
-    fill_hello (core);
+    link_fill_hello (core);
     core->phase = LINK_HELLO;
     link_send (core, WIRE_HELLO_FRAME);
   }
   if (core->phase == LINK_HELLO && core->hello_got)
-    decide (core);
+    link_decide (core);
   if (core->switching == SWITCH_GRANTING && !client_running (core)) {
     assert (core->sent_count == 0); /* drained: both copies are equal */
     client_end (core, true, ESHUTDOWN);
