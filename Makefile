@@ -103,6 +103,8 @@ WORLD_SRC := $(filter-out tests/sim.c tests/sim-runner.c,$(SIM_SRC))
 EXPLORE_SRC := $(sort $(wildcard tests/explore*.c))
 LINEAR_SRC := $(sort $(wildcard tests/linear*.c))
 TOOL_SRC := $(sort $(wildcard tests/tool-*.c))
+# What `make bench` measures with.
+BENCH_SRC := bench/load.c bench/floor.c
 FUZZ_MAIN_SRC := tests/fuzz-main.c
 FUZZ_SRC := $(filter-out $(FUZZ_MAIN_SRC),$(sort $(wildcard tests/fuzz-*.c)))
 MAN_SRC := $(sort $(wildcard docs/*.pod))
@@ -115,7 +117,8 @@ PRELOAD_SRC := $(sort $(wildcard tests/preload-*.c))
 LIBRARY := $(PURE) $(SHELLS) $(PROXY)
 SOURCES := $(LIBRARY) $(DUET) $(DUETPROXY) $(DUETCTL) \
   $(UNIT_SRC) $(SIM_SRC) $(STORY_SRC) $(EXPLORE_SRC) $(LINEAR_SRC) \
-  $(TOOL_SRC) $(FUZZ_SRC) $(FUZZ_MAIN_SRC) $(PRELOAD_SRC) $(SAN_FIRST_SRC)
+  $(TOOL_SRC) $(FUZZ_SRC) $(FUZZ_MAIN_SRC) $(PRELOAD_SRC) $(SAN_FIRST_SRC) \
+  $(BENCH_SRC) bench/samples.c
 
 # --------------------------------------------------------------- flags
 
@@ -193,6 +196,7 @@ STORY := $(BUILD)/story
 EXPLORE := $(BUILD)/explore
 TOOLS := $(TOOL_SRC:tests/%.c=$(BUILD)/tests/%)
 FUZZERS := $(FUZZ_SRC:tests/%.c=$(BUILD)/tests/%)
+BENCHES := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
 PRELOAD := $(PRELOAD_SRC:tests/%.c=$(BUILD)/tests/%.so)
 SAN_FIRST := $(if $(SAN),$(BUILD)/sanitizer-first.so)
 MAN := $(MAN_SRC:docs/%.pod=$(BUILD)/man/%.1)
@@ -207,7 +211,7 @@ all: $(PLUGINS) $(BUILD)/duetctl $(BUILD)/nbdkit $(MAN)
 
 .PHONY: tests
 tests: $(UNIT) $(SIM) $(STORY) $(EXPLORE) $(FUZZERS) $(TOOLS) $(PRELOAD) \
-  $(SAN_FIRST)
+  $(SAN_FIRST) $(BENCHES)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -284,6 +288,13 @@ $(TOOLS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libduet.a
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_NBD) $(LIBS_CORE)
 
+$(call obj,$(BENCH_SRC)): CPPFLAGS_ALL += -Itests
+$(BENCHES): $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o \
+    $(BUILD)/obj/bench/samples.o
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_NBD)
+
 $(PRELOAD): $(BUILD)/tests/%.so: $(BUILD)/obj/tests/%.o
 	@mkdir -p $(@D)
 	$(call say,LD)
@@ -316,6 +327,8 @@ DEPS := gcc make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev libnbd-bin \
   dpkg-dev libgnutls28-dev debian-archive-keyring
 # For `make tidy`, CC=clang and `make fuzz`.
 DEPS_DEV := $(DEPS) clang clang-format llvm libclang-rt-dev
+# For `make bench`: the plots, and qemu-storage-daemon, the contestant.
+DEPS_BENCH := $(DEPS) gnuplot-nox qemu-system-common
 
 KEYRINGS := /usr/share/keyrings
 
@@ -327,10 +340,11 @@ missing = $(filter-out $(shell \
   $(if $(wildcard $(KEYRINGS)/debian-archive-trixie-stable.gpg),, \
   debian-archive-keyring)
 
-.PHONY: deps deps-dev
+.PHONY: deps deps-dev deps-bench
 deps: WANTED := $(DEPS)
 deps-dev: WANTED := $(DEPS_DEV)
-deps deps-dev:
+deps-bench: WANTED := $(DEPS_BENCH)
+deps deps-dev deps-bench:
 	@missing="$(strip $(call missing,$(WANTED)))"; \
 	[ -z "$$missing" ] && exit 0; \
 	get="apt-get install -y -q --no-install-recommends $$missing"; \
@@ -433,6 +447,17 @@ linear-built: all tests
 	@BUILD=$(BUILD) SAN=$(SAN) CC='$(CC)' \
 	  tests/linear.sh $(or $(SECONDS),600) $(SEED)
 
+# Measure; bench/run.py tells what BENCH, DIR, OUT and PARTS are.
+BENCH ?= full
+.PHONY: bench
+bench: deps-bench
+	@$(MAKE) --no-print-directory bench-built
+
+.PHONY: bench-built
+bench-built: all $(BENCHES)
+	@BUILD=$(BUILD) BENCH='$(BENCH)' DIR='$(DIR)' OUT='$(OUT)' \
+	  PARTS='$(PARTS)' bench/run.py
+
 .PHONY: demo
 demo: deps
 	@$(MAKE) --no-print-directory demo-built
@@ -493,6 +518,10 @@ help:
 	@echo 'make explore        all orders of events within bounds, minutes'
 	@echo 'make linear         random faults under load, histories judged'
 	@echo '  SECONDS=600 SEED= how long; where to begin'
+	@echo 'make bench          tables, plots and results.json in bench/out'
+	@echo '  BENCH=full        ten minutes; quick: two; smoke: seconds'
+	@echo '  DIR=build         folder of the data, on the disk that is meant'
+	@echo '  PARTS="jobs pauses figures growth"  OUT=bench/out'
 	@echo 'V=1                 show the commands'
 	@echo 'make stories-update rewrite the traces in tests/stories'
 	@echo 'make tidy           layout, lengths, imports of the pure objects'

@@ -49,7 +49,8 @@ mapfile -t c_files < <(find include replicator nbdkit-plugin tests bench \
                             -name '*.[ch]' | sort)
 mapfile -t scripts < <(find nbdkit-plugin tests bench -name '*.sh' | sort
                        echo .ci/run)
-files=("${c_files[@]}" "${scripts[@]}" Makefile)
+mapfile -t python_files < <(find bench -name '*.py' | sort)
+files=("${c_files[@]}" "${scripts[@]}" "${python_files[@]}" Makefile)
 
 # ---------------------------------------------------------------- layout
 
@@ -84,7 +85,7 @@ complain_lines < <(
 
 # --------------------------------------------------------------- lengths
 
-for file in "${c_files[@]}" "${scripts[@]}"; do
+for file in "${c_files[@]}" "${scripts[@]}" "${python_files[@]}"; do
   lines=$(wc -l < "$file")
   [ "$lines" -le $file_lines_max ] || complain "$file: $lines lines"
 done

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * floor.c: what the machine can do at best, without any of the contestants.
+ * Two processes, loopback TCP, files that are there already.
+ *
+ *   floor ping SECONDS             4 KiB to a second process, 8 bytes back
+ *   floor sync SECONDS FILE        pwrite 4 KiB, fdatasync
+ *   floor two SECONDS FILE FILE    the same by two processes at once, each
+ *                                  on its own file, each as fast as it can
+ *   floor pair SECONDS FILE FILE   4 KiB to a second process, both pwrite
+ *                                  and fdatasync, wait for both: the least
+ *                                  that a durable replicated write can be
+ *   floor stream BYTES             so many through loopback TCP
+ *   floor write BYTES FILE         so many written in order, one fdatasync
+ *
+ * Writes go to random blocks of the file.  Prints one line of JSON
+ * (samples.h); of stream and write, each MiB counts as one.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "samples.h"
+#include "splitmix.h"
+
+enum { BLOCK = 4096, MIB = 1024 * 1024 };
+
+static uint8_t buffer[MIB];
+
+/* -------------------------------------------------------------- sockets */
+
+/* Both ends of a TCP connection over loopback. */
+static void
+tcp_pair (int fd[2])
+{
+  struct sockaddr_in address = {
+    .sin_family = AF_INET,
+    .sin_addr.s_addr = htonl (INADDR_LOOPBACK),
+  };
+  socklen_t length = sizeof address;
+  int on = 1, listener = socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+  if (listener == -1 ||
+      bind (listener, (struct sockaddr *) &address, sizeof address) == -1 ||
+      getsockname (listener, (struct sockaddr *) &address, &length) == -1 ||
+      listen (listener, 1) == -1)
+    die ("listen");
+  fd[0] = socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd[0] == -1 ||
+      connect (fd[0], (struct sockaddr *) &address, sizeof address) == -1)
+    die ("connect");
+  fd[1] = accept (listener, NULL, NULL);
+  if (fd[1] == -1)
+    die ("accept");
+  close (listener);
+  for (int i = 0; i < 2; i++)
+    if (setsockopt (fd[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == -1)
+      die ("TCP_NODELAY");
+}
+
+static void
+send_all (int fd, const void *bytes, size_t length)
+{
+  while (length > 0) {
+    ssize_t sent = send (fd, bytes, length, MSG_NOSIGNAL);
+
+    if (sent <= 0)
+      die ("send");
+    bytes = (const uint8_t *) bytes + sent;
+    length -= (size_t) sent;
+  }
+}
+
+/* False: the other end is gone. */
+static bool
+receive_all (int fd, void *bytes, size_t length)
+{
+  ssize_t received = recv (fd, bytes, length, MSG_WAITALL);
+
+  if (received == 0)
+    return false;
+  if (received != (ssize_t) length)
+    die ("recv");
+  return true;
+}
+
+/* ---------------------------------------------------------------- files */
+
+static int
+open_file (const char *path)
+{
+  int fd = open (path, O_RDWR | O_CLOEXEC);
+
+  if (fd == -1)
+    die ("%s", path);
+  return fd;
+}
+
+static uint64_t
+blocks_of (int fd)
+{
+  struct stat st;
+
+  if (fstat (fd, &st) == -1 || st.st_size < BLOCK)
+    die ("a file with a block in it, please");
+  return (uint64_t) st.st_size / BLOCK;
+}
+
+static void
+write_durably (int fd, uint64_t block)
+{
+  if (pwrite (fd, buffer, BLOCK, (off_t) (block * BLOCK)) != BLOCK ||
+      fdatasync (fd) == -1)
+    die ("pwrite, fdatasync");
+}
+
+/* ---------------------------------------------------------- second process */
+
+static pid_t
+start_second (void (*run) (int fd, const char *path), int fd[2],
+              const char *path)
+{
+  pid_t parent = getpid (), child = fork ();
+
+  if (child == -1)
+    die ("fork");
+  if (child == 0) {
+    prctl (PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid () != parent)
+      _exit (EXIT_FAILURE);
+    close (fd[0]);
+    run (fd[1], path);
+    _exit (EXIT_SUCCESS);
+  }
+  close (fd[1]);
+  return child;
+}
+
+/* Its answer to each message is the first 8 bytes of it. */
+static void
+run_echo (int fd, const char *path)
+{
+  (void) path;
+  while (receive_all (fd, buffer, BLOCK))
+    send_all (fd, buffer, sizeof (uint64_t));
+}
+
+/* ... when it is durable. */
+static void
+run_mirror (int fd, const char *path)
+{
+  int file = open_file (path);
+  uint64_t block;
+
+  while (receive_all (fd, buffer, BLOCK)) {
+    memcpy (&block, buffer, sizeof block);
+    write_durably (file, block);
+    send_all (fd, &block, sizeof block);
+  }
+}
+
+static void
+run_writer (int fd, const char *path)
+{
+  int file = open_file (path);
+  uint64_t random = 2, blocks = blocks_of (file);
+
+  (void) fd;
+  for (;;)
+    write_durably (file, splitmix_next (&random) % blocks);
+}
+
+static void
+run_drain (int fd, const char *path)
+{
+  ssize_t received;
+
+  (void) path;
+  while ((received = recv (fd, buffer, sizeof buffer, 0)) > 0)
+    ;
+  if (received == -1)
+    die ("recv");
+}
+
+/* ---------------------------------------------------------------- rounds */
+
+/* One round: the block to SOCKET, to FILE, or both (-1: not). */
+static void
+play (int socket, int file, uint64_t block)
+{
+  uint64_t answer;
+
+  memcpy (buffer, &block, sizeof block);
+  if (socket != -1)
+    send_all (socket, buffer, BLOCK);
+  if (file != -1)
+    write_durably (file, block);
+  if (socket != -1 &&
+      (!receive_all (socket, &answer, sizeof answer) || answer != block)) {
+    errno = 0;
+    die ("the second process has ended");
+  }
+}
+
+static void
+play_for (double seconds, int socket, int file)
+{
+  struct samples samples = { .list = NULL };
+  uint64_t random = 1, blocks = file != -1 ? blocks_of (file) : 1;
+  int64_t start = now_ns (), end = start + (int64_t) (seconds * 1e9);
+  int64_t begun, ended = start;
+
+  while ((begun = ended) < end) {
+    play (socket, file, splitmix_next (&random) % blocks);
+    ended = now_ns ();
+    samples_add (&samples, begun, ended - begun, false);
+  }
+  samples_print (&samples, start, ended + 1, BLOCK);
+  samples_free (&samples);
+}
+
+/* ------------------------------------------------------------------ bulk */
+
+static void
+bulk (uint64_t bytes, int socket, int file)
+{
+  struct samples samples = { .list = NULL };
+  int64_t start = now_ns (), begun, ended = start;
+
+  for (uint64_t i = 0; i < bytes / MIB; i++) {
+    begun = ended;
+    if (socket != -1)
+      send_all (socket, buffer, MIB);
+    else if (pwrite (file, buffer, MIB, (off_t) (i * MIB)) != MIB)
+      die ("pwrite");
+    ended = now_ns ();
+    samples_add (&samples, begun, ended - begun, false);
+  }
+  if (file != -1 && fdatasync (file) == -1)
+    die ("fdatasync");
+  if (socket != -1) {
+    shutdown (socket, SHUT_WR);
+    if (recv (socket, buffer, 1, 0) != 0)
+      die ("recv");
+  }
+  samples_print (&samples, start, now_ns (), MIB);
+  samples_free (&samples);
+}
+
+int
+main (int argc, char **argv)
+{
+  void (*second) (int, const char *) = NULL;
+  const char *what = argc > 2 ? argv[1] : "";
+  int fd[2] = { -1, -1 }, file = -1;
+  pid_t child = 0;
+
+  if (strcmp (what, "ping") == 0 && argc == 3)
+    second = run_echo;
+  else if (strcmp (what, "stream") == 0 && argc == 3)
+    second = run_drain;
+  else if (strcmp (what, "two") == 0 && argc == 5)
+    second = run_writer;
+  else if (strcmp (what, "pair") == 0 && argc == 5)
+    second = run_mirror;
+  else if ((strcmp (what, "sync") != 0 && strcmp (what, "write") != 0) ||
+           argc != 4)
+    die ("usage: floor ping|sync|two|pair SECONDS or stream|write BYTES, "
+         "FILE...");
+  if (argc > 3)
+    file = open_file (argv[3]);
+  if (second != NULL) {
+    tcp_pair (fd);
+    child = start_second (second, fd, argc > 4 ? argv[4] : NULL);
+  }
+  if (second == run_drain || strcmp (what, "write") == 0)
+    bulk (strtoull (argv[2], NULL, 10), fd[0], file);
+  else
+    play_for (strtod (argv[2], NULL), second == run_writer ? -1 : fd[0], file);
+  if (second != NULL) {
+    kill (child, SIGKILL);
+    waitpid (child, NULL, 0);
+  }
+  return 0;
+}

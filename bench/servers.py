@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The processes that are measured: duet's pairs and their contestants.
+
+Everything listens on loopback or on a unix socket in the bench's folder,
+is a child of this process, and ends with it.
+"""
+
+import ctypes
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+PATIENCE_S = 60
+PR_SET_PDEATHSIG = 1
+libc = ctypes.CDLL(None)
+
+
+class Failure(Exception):
+    """The bench cannot go on; the text says why."""
+
+
+def wait_for(what, condition, seconds=PATIENCE_S, pause=0.005):
+    """Wait until CONDITION (a function) is true; its value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Failure(f'waited {seconds} s in vain: {what}')
+        time.sleep(pause)
+
+
+used_ports = set()
+
+
+def free_port():
+    """Below the range that the kernel hands out by itself."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(('127.0.0.1', port))
+            except OSError:
+                continue
+        if port not in used_ports:
+            used_ports.add(port)
+            return port
+
+
+def tcp_uri(port):
+    return f'nbd://127.0.0.1:{port}'
+
+
+def unix_uri(path):
+    return f'nbd+unix:///?socket={path}'
+
+
+class Server:
+    """One process, from when it is ready until it is killed."""
+
+    running = []
+
+    def __init__(self, name, argv, is_ready, log):
+        self.name = name
+        self.log = log
+        with open(log, 'ab') as out:
+            self.process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG,
+                                              signal.SIGKILL))
+        Server.running.append(self)
+        wait_for(f'{name} is ready', lambda: self.is_dead() or is_ready(),
+                 pause=0.0005)
+        if self.is_dead():
+            Server.running.remove(self)
+            with open(log, encoding='utf-8', errors='replace') as lines:
+                raise Failure(f'{name} did not start: ' + lines.read()[-500:])
+
+    def is_dead(self):
+        return self.process.poll() is not None
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        if self in Server.running:
+            Server.running.remove(self)
+
+
+def kill_all():
+    for server in list(Server.running):
+        server.kill()
+
+
+class Tools:
+    """Where things are, and how to start them."""
+
+    def __init__(self, build, folder):
+        self.build = build
+        self.folder = folder
+        self.nbdkit_program = os.path.join(build, 'nbdkit')
+        self.duet = os.path.join(build, 'nbdkit-duet-plugin.so')
+        self.duetproxy = os.path.join(build, 'nbdkit-duetproxy-plugin.so')
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def new_file(self, name, size):
+        """A file whose blocks are allocated and written."""
+        path = self.path(name)
+        block = random.randbytes(1 << 20)
+        with open(path, 'wb') as file:
+            for _ in range(size >> 20):
+                file.write(block)
+            os.fdatasync(file.fileno())
+        return path
+
+    def sparse_file(self, name, size):
+        path = self.path(name)
+        with open(path, 'wb') as file:
+            file.truncate(size)
+        return path
+
+    def nbdkit(self, name, *args):
+        pid_file = self.path(name + '.pid')
+        if os.path.exists(pid_file):
+            os.unlink(pid_file)
+
+        def is_ready():
+            return os.path.exists(pid_file) and os.path.getsize(pid_file) > 0
+
+        return Server(name, [self.nbdkit_program, '-f', '-P', pid_file, *args],
+                      is_ready, self.path(name + '.log'))
+
+    def nbdkit_tcp(self, name, *args):
+        """Its URI."""
+        port = free_port()
+        self.nbdkit(name, '-i', '127.0.0.1', '-p', str(port), *args)
+        return tcp_uri(port)
+
+    def nbdkit_unix(self, name, *args):
+        path = self.path(name + '.sock')
+        self.nbdkit(name, '-U', path, *args)
+        return unix_uri(path)
+
+    def listening(self, name, port, argv):
+        """A server without a pid file: ready when it accepts."""
+        def is_ready():
+            with socket.socket() as s:
+                return s.connect_ex(('127.0.0.1', port)) == 0
+
+        return Server(name, argv, is_ready, self.path(name + '.log'))
+
+    def qemu_nbd(self, name, file, cache):
+        port = free_port()
+        self.listening(name, port, [
+            'qemu-nbd', '-t', '-e', '64', '-f', 'raw', f'--cache={cache}',
+            '-b', '127.0.0.1', '-p', str(port), file])
+        return tcp_uri(port)
+
+    def mirror(self, name, files):
+        """qemu-storage-daemon's quorum driver over two NBD exports.
+
+        Every write is followed by a flush, which reaches both, before it
+        is answered; reads ask one of the two.
+        """
+        port = free_port()
+        argv = ['qemu-storage-daemon']
+        for number, file in enumerate(files):
+            uri = self.qemu_nbd(f'{name}{number}', file, 'writeback')
+            backend = uri.rsplit(':', 1)[1]
+            argv += ['--blockdev', f'driver=nbd,node-name=n{number},'
+                     'server.type=inet,server.host=127.0.0.1,'
+                     f'server.port={backend}']
+        argv += ['--blockdev', 'driver=quorum,node-name=q,vote-threshold=2,'
+                 'read-pattern=fifo,children.0=n0,children.1=n1',
+                 '--nbd-server',
+                 f'addr.type=inet,addr.host=127.0.0.1,addr.port={port},'
+                 'max-connections=64',
+                 '--export', 'type=nbd,id=e,node-name=q,name=,writable=on,'
+                 'writethrough=on']
+        self.listening(name, port, argv)
+        return tcp_uri(port)
+
+
+def has_mirror():
+    return all(map(shutil.which, ('qemu-storage-daemon', 'qemu-nbd')))
+
+
+class Pair:
+    """Two duet nodes, a and b, and a proxy if asked for."""
+
+    def __init__(self, tools, name, size, parameters=(), unix=False):
+        self.tools = tools
+        self.name = name
+        self.size = size
+        self.parameters = list(parameters)
+        self.is_unix = unix
+        self.nodes = {}
+        self.port = {node: free_port() for node in 'ab'}
+        self.link_port = {node: free_port() for node in 'ab'}
+        self.proxies = []
+
+    def path(self, node, suffix):
+        return self.tools.path(f'{self.name}-{node}.{suffix}')
+
+    def uri(self, node):
+        if self.is_unix:
+            return unix_uri(self.path(node, 'sock'))
+        return tcp_uri(self.port[node])
+
+    def start_node(self, node):
+        """How many seconds it took until it was ready."""
+        other = 'b' if node == 'a' else 'a'
+        if os.path.exists(self.path(node, 'ctl')):
+            os.unlink(self.path(node, 'ctl'))
+        if self.is_unix:
+            where = ['-U', self.path(node, 'sock')]
+            if os.path.exists(self.path(node, 'sock')):
+                os.unlink(self.path(node, 'sock'))
+        else:
+            where = ['-i', '127.0.0.1', '-p', str(self.port[node])]
+        begun = time.monotonic()
+        self.nodes[node] = self.tools.nbdkit(
+            f'{self.name}-{node}', *where, self.tools.duet,
+            'file=' + self.path(node, 'img'), f'size={self.size}',
+            f'listen=127.0.0.1:{self.link_port[node]}',
+            f'peer=127.0.0.1:{self.link_port[other]}',
+            'control=' + self.path(node, 'ctl'), *self.parameters)
+        return time.monotonic() - begun
+
+    def start(self):
+        for node in 'ab':
+            self.start_node(node)
+        self.wait_insync()
+        return self
+
+    def start_proxy(self, name='proxy'):
+        """Its URI."""
+        name = f'{self.name}-{name}'
+        self.proxies.append(name)
+        return self.tools.nbdkit_unix(
+            name, self.tools.duetproxy, 'node=' + self.uri('a'),
+            'node=' + self.uri('b'), 'state=' + self.tools.path(name + '.st'))
+
+    def kill_node(self, node):
+        self.nodes.pop(node).kill()
+
+    def status(self, node):
+        """Its status, or nothing when it does not answer."""
+        try:
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(2)
+                s.connect(self.path(node, 'ctl'))
+                s.sendall(b'{"command": "status"}\n')
+                with s.makefile() as answer:
+                    return json.loads(answer.readline())
+        except (OSError, ValueError):
+            return {}
+
+    def state(self, node):
+        return self.status(node).get('state')
+
+    def is_insync(self):
+        for node in 'ab':
+            status = self.status(node)
+            if (status.get('state') not in ('primary', 'backup')
+                    or len(status['members']) != 2
+                    or not status['peer']['connected']
+                    or status['resync'] is not None):
+                return False
+        return True
+
+    def wait_insync(self, seconds=PATIENCE_S):
+        return wait_for(f'{self.name} is in sync', self.is_insync, seconds,
+                        0.01)
+
+    def primary(self):
+        """(node that serves, the other one)."""
+        for node, other in ('ab', 'ba'):
+            if self.state(node) in ('primary', 'solo'):
+                return node, other
+        return None
+
+    def wait_primary(self):
+        return wait_for(f'{self.name} has a primary', self.primary)
+
+    def stop(self):
+        names = [f'{self.name}-{node}' for node in self.nodes] + self.proxies
+        for server in list(Server.running):
+            if server.name in names:
+                server.kill()
+        for node in 'ab':
+            for suffix in ('img', 'img.duet'):
+                if os.path.exists(self.path(node, suffix)):
+                    os.unlink(self.path(node, suffix))
