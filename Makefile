@@ -32,6 +32,7 @@ PURE := \
   replicator/core-sync.c \
   replicator/core-pace.c \
   replicator/core-disk.c \
+  replicator/core-admin.c \
   replicator/core-check.c \
   replicator/generation.c \
   replicator/ranges.c \
@@ -49,6 +50,7 @@ SHELLS := \
   replicator/engine-client.c \
   replicator/engine-peer.c \
   replicator/engine-status.c \
+  replicator/engine-admin.c \
   replicator/jobs.c \
   replicator/latency.c \
   replicator/store.c \
@@ -64,6 +66,7 @@ SHELLS := \
   replicator/sender.c \
   replicator/receiver.c \
   replicator/control.c \
+  replicator/commands.c \
   replicator/status.c
 
 # Shells of the proxy.
@@ -87,7 +90,11 @@ DUETPROXY := \
   nbdkit-plugin/proxy-request.c \
   nbdkit-plugin/proxystate.c \
   nbdkit-plugin/upstream.c
-DUETCTL := replicator/duetctl.c
+DUETCTL := \
+  replicator/duetctl.c \
+  replicator/duetctl-ask.c \
+  replicator/duetctl-text.c \
+  replicator/duetctl-status.c
 
 # Tests are found by name: check-NAME.c is a unit test program, sim*.c
 # together are the simulator, story*.c on the same parts tell the stories,

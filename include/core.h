@@ -107,6 +107,19 @@ enum core_event_type {
                            something waits: end that, then EV_CLOSE */
   EV_STOP,           /* the process ends: finish what waits */
   EV_STORE_SHORT,    /* the data file is shorter than the volume */
+  EV_ADMIN,          /* slot = caller, wish */
+};
+
+/* What the administrator asks for. */
+enum core_admin {
+  ADMIN_SWITCH, /* another node shall be primary, both stay members */
+};
+
+struct core_wish {
+  enum core_admin kind;
+  /* SWITCH: who shall be primary? */
+  enum { ADMIN_TO_OTHER, ADMIN_TO_ME, ADMIN_TO_PEER } to;
+  bool end_plain; /* SWITCH: clients without a proxy may be cut off */
 };
 
 enum core_request_kind {
@@ -147,6 +160,7 @@ struct core_event {
     uint64_t length;
     bool punch; /* ZERO: may free the space */
   } request;
+  struct core_wish wish;
   const struct wire_frame *frame;
   const struct wire_hello *hello;
   const uint8_t *payload;
@@ -188,6 +202,9 @@ enum core_action_type {
                            way: that one must end by then, too */
   ACT_DROP_LINK,   /* link: close it; EV_LINK_DOWN follows */
   ACT_STATE,       /* the state or its reason changed: log it */
+  ACT_ADMIN_DONE,  /* slot of the EV_ADMIN, error (0, or why not with
+                           reason).  A command is answered once, at the
+                           latest dead_ms and a second after it came */
 };
 
 struct core_action {

@@ -86,6 +86,16 @@ int engine_cache (struct engine_conn *conn, uint64_t length, uint64_t offset);
  */
 void engine_describe (struct engine *engine, char *text);
 
+/* ------------------------------------------------------- administration */
+
+/* Carries out what the administrator asks for.  Waits until it is done or
+ * cannot be, at most dead_ms and a second.  0, or -1 with errno and a
+ * sentence that says why, and what to do, in ERROR.  Several threads may
+ * ask, but only one at a time is heard; the others are refused.
+ */
+int engine_admin (struct engine *engine, const struct core_wish *wish,
+                  char *error, size_t error_size);
+
 /* ------------------------------------------------------------- figures */
 
 enum engine_kind {

@@ -76,7 +76,8 @@ enum {
   /* it is durable here */                                                 \
   X (WIRE_ADOPTED, "adopted", false)                                       \
   /* may I become primary?  the primary drains, gives up, and grants; */   \
-  /* or denies (busy, or it asks for the same and has the lower id) */     \
+  /* or denies (busy, or it asks for the same and has the lower id); */    \
+  /* args: enum wire_switch, enum wire_deny */                             \
   X (WIRE_SWITCH_REQUEST, "switch-request", false)                         \
   X (WIRE_SWITCH_GRANT, "switch-grant", false)                             \
   X (WIRE_SWITCH_DENY, "switch-deny", false)                               \
@@ -84,13 +85,26 @@ enum {
   X (WIRE_CLEAR, "clear", true)                                            \
   /* sender's store failed while it was primary (durably noted): take */   \
   /* over; arg = errno */                                                  \
-  X (WIRE_HANDOVER, "handover", false)
+  X (WIRE_HANDOVER, "handover", false)                                     \
+  /* primary: my operator wants you to ask for my role; arg as there */    \
+  X (WIRE_SWITCH_OFFER, "switch-offer", false)
 #define WIRE_TYPE_ENUM(name, word, payload) name,
 enum wire_type { WIRE_TYPES (WIRE_TYPE_ENUM) WIRE_TYPE_COUNT };
 
 enum wire_flag {
   WIRE_PUNCH = 1,  /* ZERO: free the space (trim, hole) */
   WIRE_RESYNC = 2, /* WRITE, ZERO: sent by resync, not by a client */
+};
+
+/* arg of SWITCH_REQUEST and SWITCH_OFFER; unknown bits are ignored */
+enum wire_switch {
+  WIRE_SWITCH_END_PLAIN = 1, /* clients without a proxy are cut off */
+};
+
+/* arg of SWITCH_DENY; what is unknown counts as busy */
+enum wire_deny {
+  WIRE_DENY_BUSY,
+  WIRE_DENY_PLAIN, /* clients without a proxy are connected */
 };
 
 /* arg of BYE beyond the verdicts */

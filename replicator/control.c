@@ -3,10 +3,11 @@
  * control.c: the unix socket for the administrator.
  *
  * A client sends one line, a JSON object with "command", and gets one
- * line back: the answer, or {"error": SENTENCE}.  One thread serves one
- * client after the other; nobody gets more than CLIENT_MS for a request
- * and as much for taking the answer, or more than LINE_BYTES of memory,
- * so that a bad client can delay the others but not shut them out.
+ * line back: the answer, or {"error": SENTENCE} (commands.c).  One thread
+ * serves one client after the other; nobody gets more than CLIENT_MS for a
+ * request and as much for taking the answer, or more than LINE_BYTES of
+ * memory, so that a bad client can delay the others but not shut them out.
+ * A command itself may take as long as engine_admin does.
  *
  * The socket is the administrator's: only its owner may connect.  Two
  * processes that replace the same stale socket at the same moment can
@@ -27,9 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "commands.h"
 #include "control.h"
-#include "engine.h"
-#include "status.h"
 #include "thread.h"
 
 enum {
@@ -52,74 +52,17 @@ struct control {
   struct stat made; /* the socket file that we made */
 };
 
-/* ------------------------------------------------------------ commands */
-
-static json_t *
-refusal (const char *reason)
-{
-  return json_pack ("{s:s}", "error", reason);
-}
-
-static json_t *
-on_status (struct control *control, json_t *request)
-{
-  struct engine_status status;
-  const char *command;
-
-  if (json_unpack (request, "{s:s !}", "command", &command) == -1)
-    return refusal ("status takes no arguments");
-  engine_status (control->engine, &status);
-  return status_json (&status);
-}
-
-/* A handler looks at its own arguments and makes the answer; NULL: no
- * memory.
- */
-static const struct {
-  const char *name;
-  json_t *(*handle) (struct control *control, json_t *request);
-} commands[] = {
-  { "status", on_status },
-};
-
-static json_t *
-on_unknown (const char *name)
-{
-  json_t *known = json_array ();
-
-  for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-    json_array_append_new (known, json_string (commands[i].name));
-  return json_pack ("{s:o, s:o}", "error",
-                    json_sprintf ("this node knows no command \"%s\"", name),
-                    "commands", known);
-}
-
-static json_t *
-on_request (struct control *control, json_t *request)
-{
-  if (!json_is_object (request))
-    return refusal ("the request is not a JSON object on one line");
-
-  const char *name = json_string_value (json_object_get (request, "command"));
-  if (name == NULL)
-    return refusal ("the request has no \"command\"");
-  for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-    if (strcmp (name, commands[i].name) == 0)
-      return commands[i].handle (control, request);
-  return on_unknown (name);
-}
+/* -------------------------------------------------------------- clients */
 
 static json_t *
 on_line (struct control *control, const char *line, size_t length)
 {
   json_t *request = json_loadb (line, length, JSON_REJECT_DUPLICATES, NULL);
-  json_t *answer = on_request (control, request);
+  json_t *answer = commands_answer (control->engine, request);
 
   json_decref (request);
-  return answer != NULL ? answer : refusal ("out of memory");
+  return answer != NULL ? answer : commands_refusal ("out of memory");
 }
-
-/* -------------------------------------------------------------- clients */
 
 static uint64_t
 now_ms (void)
@@ -225,7 +168,7 @@ serve (struct control *control, int fd)
   if (fault == NULL && length == 0)
     return; /* somebody looked whether we are alive */
   if (fault != NULL)
-    answer = refusal (fault);
+    answer = commands_refusal (fault);
   else
     answer = on_line (control, line, length);
 

@@ -241,7 +241,7 @@ link_changed (struct core *core, enum gen_kind kind)
 /* --------------------------------------------------------- switchover */
 
 void
-link_ask_switch (struct core *core, const struct conn *conn)
+link_ask_switch (struct core *core, const struct conn *conn, uint64_t how)
 {
   if (core->switching != SWITCH_NONE)
     return;
@@ -250,11 +250,11 @@ link_ask_switch (struct core *core, const struct conn *conn)
   core->switch_session = conn->open.proxied ? conn->open.session : 0;
   core->switch_deadline_ms = core->now_ms + core->config.dead_ms;
   core->switch_after_ms = core->now_ms + CORE_RETRY_MS;
-  link_send (core, WIRE_SWITCH_REQUEST);
+  link_send (core, WIRE_SWITCH_REQUEST)->frame.arg = how;
 }
 
 void
-on_switch_request (struct core *core)
+on_switch_request (struct core *core, uint64_t how)
 {
   bool mine = core_is_primary (core);
   bool fits = core->relation == REL_SYNC && core->change == GEN_NONE &&
@@ -272,8 +272,8 @@ on_switch_request (struct core *core)
   if (!fits || core->switching != SWITCH_NONE ||
       (mine &&
        (core->sync != SYNC_OFF || !core->peer_joined ||
-        client_any_plain (core)))) {
-    link_send (core, WIRE_SWITCH_DENY);
+        (client_any_plain (core) && !(how & WIRE_SWITCH_END_PLAIN))))) {
+    link_send (core, WIRE_SWITCH_DENY)->frame.arg = admin_why_denied (core);
     return;
   }
   core->switching = SWITCH_GRANTING;
@@ -301,8 +301,9 @@ on_switch_grant (struct core *core)
 }
 
 void
-on_switch_deny (struct core *core)
+on_switch_deny (struct core *core, uint64_t why)
 {
+  admin_denied (core, why);
   /* It may be the answer to a request given up for the peer's own. */
   if (core->switching == SWITCH_ASKED)
     core->switching = SWITCH_NONE;

@@ -11,6 +11,7 @@
  *   core-sync.c      resync and reconcile: source and target
  *   core-pace.c      how many chunks may be on their way
  *   core-disk.c      a disk that does not answer
+ *   core-admin.c     the administrator's commands
  *   core-check.c     the executable twin of what is written below
  *
  * Link phases:
@@ -185,6 +186,17 @@ struct client {
   uint64_t used_ms;
 };
 
+/* The administrator's command under way. */
+struct admin {
+  bool busy;
+  uint32_t slot;
+  struct core_wish wish;
+  bool to_me;         /* SWITCH: this node shall be primary */
+  bool asked;         /* the peer was asked, or offered the role */
+  const char *denied; /* its answer, when it was no */
+  uint64_t deadline_ms;
+};
+
 enum {
   CORE_CLIENTS = 256,
   CORE_CHUNK_FRAMES = 64, /* at most, one for each block */
@@ -294,6 +306,8 @@ struct core {
   struct request_list lists[R_STATES];
   uint32_t requests_used, local_out;
 
+  struct admin admin;
+
   struct ranges *ranges; /* tags: requests, then chunks */
   struct marks *marks;
 
@@ -344,13 +358,13 @@ void link_fill_hello (struct core *core);
 /* core-agree.c */
 void link_decide (struct core *core);
 void link_changed (struct core *core, enum gen_kind kind);
-void link_ask_switch (struct core *core, const struct conn *conn);
+void link_ask_switch (struct core *core, const struct conn *conn, uint64_t how);
 void on_hello (struct core *core, const struct wire_hello *hello);
 void on_adopt (struct core *core, const struct core_event *event);
 void on_adopted (struct core *core);
-void on_switch_request (struct core *core);
+void on_switch_request (struct core *core, uint64_t how);
 void on_switch_grant (struct core *core);
-void on_switch_deny (struct core *core);
+void on_switch_deny (struct core *core, uint64_t why);
 void on_unfit (struct core *core);
 
 /* core-open.c */
@@ -363,6 +377,14 @@ uint64_t open_deadline (const struct core *core);
 void disk_advance (struct core *core);
 uint64_t disk_late_ms (const struct core *core);
 uint64_t disk_deadline (const struct core *core);
+
+/* core-admin.c */
+void on_admin (struct core *core, const struct core_event *event);
+void on_switch_offer (struct core *core, uint64_t how);
+uint64_t admin_why_denied (const struct core *core);
+void admin_denied (struct core *core, uint64_t why);
+void admin_advance (struct core *core);
+uint64_t admin_deadline (const struct core *core);
 
 /* core-client.c */
 void client_init (struct core *core);

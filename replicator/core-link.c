@@ -257,9 +257,10 @@ on_decided_frame (struct core *core, const struct core_event *event)
   case WIRE_CLEAR: on_clear (core, frame, event->payload); break;
   case WIRE_ADOPT: on_adopt (core, event); break;
   case WIRE_ADOPTED: on_adopted (core); break;
-  case WIRE_SWITCH_REQUEST: on_switch_request (core); break;
+  case WIRE_SWITCH_REQUEST: on_switch_request (core, frame->arg); break;
   case WIRE_SWITCH_GRANT: on_switch_grant (core); break;
-  case WIRE_SWITCH_DENY: on_switch_deny (core); break;
+  case WIRE_SWITCH_DENY: on_switch_deny (core, frame->arg); break;
+  case WIRE_SWITCH_OFFER: on_switch_offer (core, frame->arg); break;
   case WIRE_PING: link_send (core, WIRE_PONG)->frame.arg = frame->arg; break;
   case WIRE_HASH_REQUEST:
     if (core->relation != REL_TARGET &&

@@ -120,7 +120,7 @@ open_linked (struct core *core, struct conn *conn)
                      "backup; asked the peer to hand over a "
                      "moment ago");
     conn->asked_switch = true;
-    link_ask_switch (core, conn);
+    link_ask_switch (core, conn, 0);
     return ANSWER (OPEN_WAIT, "asking the peer to hand over");
   }
   if (!core_is_primary (core))

@@ -532,6 +532,7 @@ core_advance (struct core *core)
     client_advance (core);
     sync_advance (core);
     disk_advance (core);
+    admin_advance (core);
     again |= core->change != GEN_NONE && core_settled (core) &&
       core_synced (core);
     assert (++rounds < 8);
@@ -624,6 +625,7 @@ dispatch (struct core *core, const struct core_event *event)
   case EV_CHUNK_FREE: on_chunk_free (core, event->slot); break;
   case EV_HANGUP: on_hangup (core, event->slot); break;
   case EV_STOP: on_stop (core); break;
+  case EV_ADMIN: on_admin (core, event); break;
   case EV_STORE_SHORT:
     core_fail (core, EIO,
                "the data file was made shorter by somebody else: restore it, "
@@ -659,6 +661,9 @@ core_deadline (const struct core *core)
   if (other < deadline)
     deadline = other;
   other = disk_deadline (core);
+  if (other < deadline)
+    deadline = other;
+  other = admin_deadline (core);
   if (other < deadline)
     deadline = other;
   other = sync_deadline (core);

@@ -6,6 +6,7 @@
  *   engine-client.c   clients' calls: one request is carried out by the
  *                     thread that brought it
  *   engine-status.c   what the node says of itself
+ *   engine-admin.c    what the administrator asks for
  *   engine-peer.c     link callbacks (the receiver carries out what the
  *                     peer sent), chunks and hashes
  *   jobs.c            threads for what the step may not wait for
@@ -90,6 +91,14 @@ struct engine_samples {
   } list[ENGINE_SAMPLES];
 };
 
+/* The administrator's wish that is being carried out. */
+struct engine_wish {
+  pthread_cond_t wake; /* done */
+  bool busy, done;
+  int error;
+  const char *reason;
+};
+
 struct engine {
   struct engine_config config;
   struct store *store;
@@ -133,6 +142,7 @@ struct engine {
   char refused[ENGINE_REFUSED];
   bool refused_again; /* since the last attempt ended */
   struct engine_samples samples;
+  struct engine_wish wish;
   /* What engine_unlock_and_send does. */
   bool need_flush;
   uint32_t drop_link; /* 0: none */

@@ -278,6 +278,12 @@ carry_out_locked (struct engine *engine, const struct core_action *action)
     pthread_cond_broadcast (&engine->applied);
     log_state_locked (engine);
     break;
+  case ACT_ADMIN_DONE:
+    engine->wish.done = true;
+    engine->wish.error = action->error;
+    engine->wish.reason = action->reason;
+    pthread_cond_signal (&engine->wish.wake);
+    break;
   }
 }
 
@@ -488,6 +494,7 @@ engine_new (const struct engine_config *config, char *error, size_t error_size)
   pthread_condattr_destroy (&attr);
   pthread_cond_init (&engine->slot_free, NULL);
   pthread_cond_init (&engine->applied, NULL);
+  pthread_cond_init (&engine->wish.wake, NULL);
   if (getrandom (&engine->random, sizeof engine->random, 0) !=
       (ssize_t) sizeof engine->random)
     engine->random = engine_now_ms ();
@@ -548,9 +555,10 @@ engine_stop (struct engine *engine)
 {
   bool running;
 
+  /* First, so that the control thread does not wait for a wish. */
+  engine_end_requests (engine);
   if (engine->control != NULL)
     control_stop (engine->control);
-  engine_end_requests (engine);
   pthread_mutex_lock (&engine->lock);
   running = engine->running;
   engine->running = false;
@@ -589,6 +597,7 @@ engine_free (struct engine *engine)
   for (i = 0; i < CORE_CONNS_MAX; i++)
     sem_destroy (&engine->conns[i].wake);
   pthread_cond_destroy (&engine->applied);
+  pthread_cond_destroy (&engine->wish.wake);
   pthread_cond_destroy (&engine->slot_free);
   pthread_cond_destroy (&engine->timer_wake);
   pthread_mutex_destroy (&engine->lock);

@@ -1,137 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check-control.c: the control socket and duetctl against an engine that
- * is only a set of figures: what is answered to good and bad requests,
- * and whose socket is replaced.
+ * check-control.c: the control socket: what is answered to good and bad
+ * requests, and whose socket is replaced.
  */
-#include <check.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "control.h"
-#include "engine.h"
-#include "status.h"
-
-enum {
-  LINE_BYTES = 4096, /* as in control.c */
-  PATIENCE_S = 20,   /* for anything that must happen */
-  ANSWER_BYTES = 65536,
-};
-
-static char folder[64];
-static char path[96];
-static char error[512];
-static struct control *control;
-static struct engine_status fake;
-
-/* ------------------------------------------------------- the fake engine */
-
-void
-engine_status (struct engine *engine, struct engine_status *status)
-{
-  ck_assert_ptr_eq (engine, NULL);
-  *status = fake;
-}
-
-const char *
-engine_kind_name (enum engine_kind kind)
-{
-  static const char *const names[ENGINE_KINDS] = { "read", "write", "trim",
-                                                   "zero", "flush", "extents",
-                                                   "cache" };
-
-  return names[kind];
-}
-
-/* A primary with a backup and some history. */
-static void
-set_fake (void)
-{
-  fake = (struct engine_status) {
-    .view = {
-      .state = STATE_PRIMARY,
-      .serving = true,
-      .linked = true,
-      .resyncing = true,
-      .peer_state = STATE_BACKUP,
-      .record = {
-        .volume = 0xabc,
-        .node = 0x1111,
-        .peer = 0xfedcba9876543210,
-        .size = UINT64_C (256) << 30,
-        .both = true,
-        .history_count = 1,
-        .history = { { .gen = { 7, 0x77 } } },
-      },
-      .dirty_bytes = 2048,
-      .resync_done_bytes = 512,
-      .resync_total_bytes = 3072,
-    },
-    .reason = "the peer is in sync",
-    .peer_address = "127.0.0.1:7001",
-    .requests = { [ENGINE_WRITE] = { 5, 1, 20480, 100, 1500, 2000000 } },
-    .resync_bytes_per_second = 512,
-    .fdatasyncs = 2,
-    .sync_callers = 5,
-    .bytes_sent = 1,
-    .bytes_received = 2,
-    .frames_sent = 3,
-    .frames_received = 4,
-    .link_sends = 5,
-    .link_receives = 6,
-  };
-}
-
-/* ------------------------------------------------------------- helpers */
-
-static void
-make_folder (void)
-{
-  strcpy (folder, "/tmp/check-control.XXXXXX");
-  ck_assert_ptr_nonnull (mkdtemp (folder));
-  snprintf (path, sizeof path, "%s/control", folder);
-  set_fake ();
-}
-
-static void
-remove_folder (void)
-{
-  control_free (control);
-  control = NULL;
-  ck_assert_int_eq (access (path, F_OK), -1);
-  ck_assert_int_eq (rmdir (folder), 0);
-}
-
-static void
-start_control (void)
-{
-  control = control_new (path, NULL, error, sizeof error);
-  ck_assert_msg (control != NULL, "%s", error);
-  ck_assert_int_eq (control_start (control), 0);
-}
-
-static int
-make_socket (struct sockaddr_un *address)
-{
-  int fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-  ck_assert_int_ne (fd, -1);
-  *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-  strcpy (address->sun_path, path);
-  return fd;
-}
+#include "check-control.h"
 
 static int
 connect_control (void)
@@ -144,12 +21,6 @@ connect_control (void)
   ck_assert_int_eq (connect (fd, (struct sockaddr *) &address, sizeof address),
                     0);
   return fd;
-}
-
-static void
-send_bytes (int fd, const char *bytes, size_t length)
-{
-  ck_assert_int_eq (send (fd, bytes, length, MSG_NOSIGNAL), (ssize_t) length);
 }
 
 /* The one line that comes back, then the end; NULL: no line.  Closes FD. */
@@ -329,6 +200,9 @@ static const struct {
   { "{\"command\": \"nonsense\"}\n", "no command \"nonsense\"" },
   { "{\"command\": \"\"}\n", "no command \"\"" },
   { "{\"command\": \"status\", \"force\": true}\n", "no arguments" },
+  { "{\"command\": \"switchover\", \"to\": 1}\n", "\"to\", a string" },
+  { "{\"command\": \"switchover\", \"now\": true}\n", "\"to\", a string" },
+  { "{\"command\": \"switchover\", \"to\": \"me\"}\n", "\"this\" node" },
 };
 
 START_TEST (bad_lines_are_answered)
@@ -480,9 +354,9 @@ END_TEST
 START_TEST (a_live_socket_is_left_alone)
 {
   start_control ();
-  ck_assert_ptr_null (control_new (path, NULL, error, sizeof error));
-  ck_assert_msg (strstr (error, path) != NULL, "%s", error);
-  ck_assert_msg (strstr (error, "running") != NULL, "%s", error);
+  ck_assert_ptr_null (control_new (path, NULL, message, sizeof message));
+  ck_assert_msg (strstr (message, path) != NULL, "%s", message);
+  ck_assert_msg (strstr (message, "running") != NULL, "%s", message);
   check_serves ();
 }
 END_TEST
@@ -493,8 +367,8 @@ START_TEST (a_file_is_left_alone)
 
   ck_assert_int_ne (fd, -1);
   close (fd);
-  ck_assert_ptr_null (control_new (path, NULL, error, sizeof error));
-  ck_assert_msg (strstr (error, "not a socket") != NULL, "%s", error);
+  ck_assert_ptr_null (control_new (path, NULL, message, sizeof message));
+  ck_assert_msg (strstr (message, "not a socket") != NULL, "%s", message);
   ck_assert_int_eq (unlink (path), 0);
 }
 END_TEST
@@ -505,8 +379,8 @@ START_TEST (another_socket_is_not_unlinked)
 
   start_control ();
   ck_assert_int_eq (unlink (path), 0);
-  other = control_new (path, NULL, error, sizeof error);
-  ck_assert_msg (other != NULL, "%s", error);
+  other = control_new (path, NULL, message, sizeof message);
+  ck_assert_msg (other != NULL, "%s", message);
   control_free (control);
   control = other;
   ck_assert_int_eq (control_start (control), 0);
@@ -520,146 +394,21 @@ START_TEST (bad_paths_are_refused)
 
   memset (long_path, 'x', sizeof long_path);
   long_path[sizeof long_path - 1] = '\0';
-  ck_assert_ptr_null (control_new (long_path, NULL, error, sizeof error));
-  ck_assert_msg (strstr (error, "107 bytes") != NULL, "%s", error);
-  ck_assert_ptr_null (control_new ("", NULL, error, sizeof error));
+  ck_assert_ptr_null (control_new (long_path, NULL, message, sizeof message));
+  ck_assert_msg (strstr (message, "107 bytes") != NULL, "%s", message);
+  ck_assert_ptr_null (control_new ("", NULL, message, sizeof message));
   ck_assert_ptr_null (
-    control_new ("/nonexistent/control", NULL, error, sizeof error));
-  ck_assert_msg (strstr (error, strerror (ENOENT)) != NULL, "%s", error);
+    control_new ("/nonexistent/control", NULL, message, sizeof message));
+  ck_assert_msg (strstr (message, strerror (ENOENT)) != NULL, "%s", message);
 }
 END_TEST
 
 START_TEST (never_started_leaves_nothing)
 {
-  control = control_new (path, NULL, error, sizeof error);
-  ck_assert_msg (control != NULL, "%s", error);
+  control = control_new (path, NULL, message, sizeof message);
+  ck_assert_msg (control != NULL, "%s", message);
 }
 END_TEST
-
-/* -------------------------------------------------------------- duetctl */
-
-/* Run it with ARGUMENTS; its output, both kinds, in OUTPUT. */
-static int
-run_duetctl (const char *arguments, char output[ANSWER_BYTES])
-{
-  const char *build = getenv ("BUILD");
-  char command[512];
-  size_t length;
-  int status;
-
-  snprintf (command, sizeof command, "%s/duetctl %s 2>&1",
-            build != NULL ? build : "build", arguments);
-
-  FILE *pipe = popen (command, "re");
-  ck_assert_ptr_nonnull (pipe);
-  length = fread (output, 1, ANSWER_BYTES - 1, pipe);
-  output[length] = '\0';
-  status = pclose (pipe);
-  ck_assert (WIFEXITED (status));
-  return WEXITSTATUS (status);
-}
-
-static const struct {
-  const char *arguments; /* %s: the socket */
-  int status;
-  const char *output[8]; /* parts that must be there */
-} runs[] = {
-  { "-s %s status",
-    0,
-    { "0000000000000abc, 256 GiB\n", "primary, serving clients\n",
-      "the peer is in sync\n", "7.0000000000000077\n",
-      "0000000000001111 (this node), fedcba9876543210\n",
-      "fedcba9876543210 at 127.0.0.1:7001, connected, backup\n",
-      "33 %, 1 KiB of 3 KiB, 512 B/s, 0:04 left\n", "2.0 s\n" } },
-  { "status --json --socket=%s", 0, { "\"volume\": \"0000000000000abc\"" } },
-  { "--help", 0, { "Usage:", "status", "Exit status" } },
-  { "--version", 0, { "duetctl " } },
-  { "", 2, { "command is missing", "--help" } },
-  { "status", 2, { "-s SOCKET", "--help" } },
-  { "-s %s dance", 2, { "no such command" } },
-  { "-s %s status more", 2, { "too many" } },
-  { "-s %s --unknown status", 2, { "--help" } },
-  { "-s %s.not status", 3, { "no such socket", "running" } },
-  { "-s %s status > /dev/full", 1, { "" } },
-};
-
-START_TEST (duetctl_shows_and_says)
-{
-  static char output[ANSWER_BYTES];
-  char arguments[256];
-
-  start_control ();
-  /* The table is ours, and each has at most one %s. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-  snprintf (arguments, sizeof arguments, runs[_i].arguments, path);
-#pragma GCC diagnostic pop
-  ck_assert_int_eq (run_duetctl (arguments, output), runs[_i].status);
-  for (int i = 0; i < 8 && runs[_i].output[i] != NULL; i++)
-    ck_assert_msg (strstr (output, runs[_i].output[i]) != NULL,
-                   "no \"%s\" in:\n%s", runs[_i].output[i], output);
-}
-END_TEST
-
-/* A peer of duetctl that says ANSWER and hangs up. */
-static void *
-answer_once (void *argument)
-{
-  const char *const *answer = argument;
-  struct sockaddr_un address;
-  char line[LINE_BYTES];
-  int fd;
-  int listener = make_socket (&address);
-
-  ck_assert_int_eq (
-    bind (listener, (struct sockaddr *) &address, sizeof address), 0);
-  ck_assert_int_eq (listen (listener, 1), 0);
-  fd = accept (listener, NULL, NULL);
-  ck_assert_int_ne (fd, -1);
-  ck_assert_int_gt (recv (fd, line, sizeof line, 0), 0);
-  send_bytes (fd, *answer, strlen (*answer));
-  close (fd);
-  close (listener);
-  return NULL;
-}
-
-static const struct {
-  const char *answer;
-  int status;
-  const char *output;
-} answers[] = {
-  { "{\"error\": \"not now\"}\n", 1, "the node says: not now" },
-  { "", 3, "hung up" },
-  { "{\"state\": \"pri", 3, "hung up" },
-  { "HTTP/1.0 400 Bad Request\n", 3, "makes no sense" },
-  { "[]\n", 3, "makes no sense" },
-  { "{}\n", 0, "state       -" },
-};
-
-START_TEST (duetctl_takes_any_answer)
-{
-  static char output[ANSWER_BYTES];
-  char arguments[256];
-  pthread_t thread;
-
-  ck_assert_int_eq (pthread_create (&thread, NULL, answer_once,
-                                    (void *) (uintptr_t) &answers[_i].answer),
-                    0);
-  for (int i = 0; i < PATIENCE_S * 100 && access (path, F_OK) == -1; i++)
-    poll (NULL, 0, 10);
-  snprintf (arguments, sizeof arguments, "-s %s status", path);
-  ck_assert_int_eq (run_duetctl (arguments, output), answers[_i].status);
-  ck_assert_int_eq (pthread_join (thread, NULL), 0);
-  ck_assert_msg (strstr (output, answers[_i].output) != NULL,
-                 "no \"%s\" in:\n%s", answers[_i].output, output);
-  /* Now that it is stale. */
-  ck_assert_int_eq (run_duetctl (arguments, output), 3);
-  ck_assert_msg (strstr (output, "nobody listens") != NULL, "%s", output);
-  ck_assert_int_eq (unlink (path), 0);
-}
-END_TEST
-
-#define COUNT(a) ((int) (sizeof (a) / sizeof (a)[0]))
 
 int
 main (void)
@@ -689,8 +438,6 @@ main (void)
   tcase_add_test (tcase, another_socket_is_not_unlinked);
   tcase_add_test (tcase, bad_paths_are_refused);
   tcase_add_test (tcase, never_started_leaves_nothing);
-  tcase_add_loop_test (tcase, duetctl_shows_and_says, 0, COUNT (runs));
-  tcase_add_loop_test (tcase, duetctl_takes_any_answer, 0, COUNT (answers));
   runner = srunner_create (suite);
   srunner_run_all (runner, CK_NORMAL);
   failed = srunner_ntests_failed (runner);

@@ -185,7 +185,8 @@ act (unsigned node, const struct core_action *action, struct gen_id gen_before)
     if (world.ends[node].id == action->link)
       link_close_end (node);
     break;
-  case ACT_STATE: break;
+  case ACT_STATE:
+  case ACT_ADMIN_DONE: break;
   }
 }
 

@@ -48,6 +48,16 @@ engine_kind_name (enum engine_kind kind)
   return names[kind];
 }
 
+int
+engine_admin (struct engine *engine, const struct core_wish *wish, char *error,
+              size_t error_size)
+{
+  assert (engine == NULL);
+  snprintf (error, error_size, "the peer is not connected");
+  errno = EPERM;
+  return wish->end_plain ? 0 : -1;
+}
+
 /* ----------------------------------------------------------- one client */
 
 static void

@@ -23,6 +23,7 @@
  *     FINISH    u8 which, u8 how: one of the things that are held back
  *     HOLD      u8: from now on, are things held back?
  *     STOP      the process ends
+ *     ADMIN     1 what the administrator wants
  *
  * A header that does not decode, or whose payload does not, ends the link
  * as it does in receiver.c.  So does an input that ends within a frame.
@@ -42,6 +43,7 @@ enum item {
   ITEM_FINISH,
   ITEM_HOLD,
   ITEM_STOP,
+  ITEM_ADMIN,
   ITEMS,
 };
 
@@ -367,6 +369,19 @@ on_finish_item (struct fuzz_input *input)
 }
 
 static void
+on_admin_item (struct fuzz_input *input)
+{
+  unsigned wish = (unsigned) fuzz_take (input, 1);
+  struct core_event event = { .type = EV_ADMIN, .slot = world.wish_slot++ };
+
+  event.wish.kind = ADMIN_SWITCH;
+  event.wish.to = wish % 3;
+  event.wish.end_plain = wish >= 128;
+  world.wishes++;
+  world_step (&world, event);
+}
+
+static void
 on_item (struct fuzz_input *input)
 {
   switch ((enum item) (fuzz_take (input, 1) % ITEMS)) {
@@ -389,6 +404,7 @@ on_item (struct fuzz_input *input)
   case ITEM_STOP:
     world_step (&world, (struct core_event){ .type = EV_STOP });
     break;
+  case ITEM_ADMIN: on_admin_item (input); break;
   case ITEMS: break;
   }
   world_settle (&world);
@@ -427,6 +443,7 @@ item_length (const uint8_t *data, size_t size)
     [ITEM_FINISH] = 3,
     [ITEM_HOLD] = 2,
     [ITEM_STOP] = 1,
+    [ITEM_ADMIN] = 2,
   };
   size_t length = lengths[data[0] % ITEMS];
 

@@ -59,7 +59,8 @@ struct world {
   uint64_t in_seq, named_seq; /* data frames to the core */
   uint64_t out_seq;           /* data frames from the core */
   uint64_t ping;
-  uint64_t marks_in; /* pages sent to the core */
+  uint32_t wishes, wish_slot; /* unanswered; the next one */
+  uint64_t marks_in;          /* pages sent to the core */
   struct wire_frame hash_request;
   struct wire_hello peer; /* the last hello to the core */
 
@@ -266,6 +267,12 @@ world_act (struct world *world, const struct core_action *action)
   case ACT_CONNECT: world->dialing = true; break;
   case ACT_DROP_LINK: world_drop (world, action); break;
   case ACT_STATE: assert (action->reason != NULL); break;
+  case ACT_ADMIN_DONE:
+    assert (world->wishes > 0);
+    assert (action->slot < world->wish_slot);
+    assert ((action->error == 0) == (action->reason == NULL));
+    world->wishes--;
+    break;
   }
 }
 

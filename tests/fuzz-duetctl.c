@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * fuzz-duetctl.c: answers that duetctl reads.  The input is what a node, or
- * whatever listens there, sends back.  duetctl as a whole runs on it, once
- * for people and once with --json, and must end with one of its exit
- * statuses.
+ * whatever listens there, sends back.  duetctl as a whole runs on it, each
+ * command once for people and once with --json, and must end with one of
+ * its exit statuses.
  */
 #include <sys/socket.h>
 
@@ -37,23 +37,31 @@ node_socket (void)
 #define main                    duetctl_main
 #define socket(domain, kind, p) node_socket ()
 #define connect(fd, address, n) 0
+/* clang-format off: the macros are for what stands above */
+#include "duetctl-ask.c"
+#include "duetctl-status.c"
+#include "duetctl-text.c"
 #include "duetctl.c"
+/* clang-format on */
 #undef main
 
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
-  char *words[2][5] = {
+  char *words[][5] = {
     { "duetctl", "-s", "x", "status", NULL },
     { "duetctl", "-sx", "status", "--json", NULL },
+    { "duetctl", "-s", "x", "switchover", NULL },
+    { "duetctl", "-sx", "switchover", "--json", NULL },
   };
-  int i, status;
+  size_t i;
+  int status;
 
   if (size > ANSWER_MAX)
     return 0;
   node_says = data;
   node_says_length = size;
-  for (i = 0; i < 2; i++) {
+  for (i = 0; i < sizeof words / sizeof words[0]; i++) {
     optind = 0; /* getopt begins anew */
     status = duetctl_main (4, words[i]);
     assert (status == EXIT_OK || status == EXIT_REFUSED ||

@@ -88,6 +88,7 @@ static const struct weight {
   { FAULT_FLAP, 0, 2, 0 },
   { FAULT_WANDER, 0, 3, 0 },
   { FAULT_DEAF, 0, 3, 0 },
+  { FAULT_SWITCH, 3, 4, 2 },
 };
 
 static uint32_t
@@ -421,7 +422,8 @@ strike_disk (struct sim *sim, const struct fault *fault)
   if (fault->kind == FAULT_SLOW && fault->nth % 4 == 0 && sim->model->partition)
     strike_hang (sim, fault);
   else if (fault->kind == FAULT_SLOW)
-    disk->slow_us = 1000 + fault->length_us / 8;
+    /* Not so slow that it counts as hanging, which takes ten times dead. */
+    disk->slow_us = 1000 + fault->length_us / 8 % (3 * sim->dead_ms * SIM_MS);
   else {
     sim->store_fault = true;
     disk->fail_read = fault->kind == FAULT_READ;
@@ -431,6 +433,18 @@ strike_disk (struct sim *sim, const struct fault *fault)
     disk->fail_meta = fault->kind == FAULT_META;
   }
   repair_after (sim, fault->length_us, repair_disk, (uint32_t) fault->node, 0);
+}
+
+/* The administrator, who knows of nothing. */
+static void
+strike_switch (struct sim *sim, const struct fault *fault)
+{
+  struct core_wish wish = { .kind = ADMIN_SWITCH };
+
+  if (fault->nth % 3 == 1)
+    wish.to = fault->nth % 2 ? ADMIN_TO_ME : ADMIN_TO_PEER;
+  wish.end_plain = fault->nth % 2 == 0;
+  admin_ask (sim, &sim->nodes[fault->node], &wish);
 }
 
 static void
@@ -484,6 +498,7 @@ strike (struct sim *sim, const struct fault *fault)
     "wander",
     "deaf",
     "meta",
+    "switch",
   };
   struct node *node = &sim->nodes[fault->node];
 
@@ -512,6 +527,7 @@ strike (struct sim *sim, const struct fault *fault)
     if (node->alive)
       node->pause_until = sim->now_us + fault->length_us;
     break;
+  case FAULT_SWITCH: strike_switch (sim, fault); break;
   case FAULT_IDLE: sim->idle_until = sim->now_us + 14000 * SIM_MS; break;
   case FAULT_SLOW:
   case FAULT_READ:

@@ -433,6 +433,7 @@ forget (struct node *node)
   node->job_busy = false;
   node->written_seq = 0;
   node->pause_until = 0;
+  node->wishing = false;
 }
 
 void

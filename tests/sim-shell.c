@@ -444,7 +444,7 @@ trace_action (struct sim *sim, const struct node *node,
       NAME (ACT_CONN_ENDED) NAME (ACT_SEND) NAME (ACT_APPLY) NAME (ACT_HASH)
         NAME (ACT_PERSIST_SB) NAME (ACT_PERSIST_MAP) NAME (ACT_SYNC_STORE)
           NAME (ACT_CHUNK) NAME (ACT_CONNECT) NAME (ACT_DROP_LINK)
-            NAME (ACT_STATE)
+            NAME (ACT_STATE) NAME (ACT_ADMIN_DONE)
   };
 #undef NAME
   const struct wire_frame *f = &action->frame;
@@ -484,7 +484,7 @@ shell_trace_event (struct sim *sim, const struct node *node,
     "start",      "tick",       "open",        "close",          "request",
     "local-done", "link-up",    "link-down",   "connect-failed", "frame",
     "applied",    "sb-durable", "map-durable", "store-synced",   "chunk-done",
-    "chunk-free", "hangup",     "stop",        "store-short",
+    "chunk-free", "hangup",     "stop",        "store-short",    "admin",
   };
 
   if (!sim_tracing (sim) || event->type == EV_TICK ||
@@ -542,5 +542,6 @@ shell_act (struct sim *sim, struct node *node, const struct core_action *action)
   case ACT_CONNECT: link_dial (sim, node, action->version); break;
   case ACT_DROP_LINK: act_drop_link (sim, node, action->link); break;
   case ACT_STATE: break;
+  case ACT_ADMIN_DONE: admin_done (sim, node, action); break;
   }
 }

@@ -16,6 +16,7 @@
  *   sim-client.c  proxies, driven by the real route.c and unanswered.c
  *   sim-plain.c   clients without a proxy
  *   sim-load.c    what clients read and write, and what they were told
+ *   sim-admin.c   the administrator
  *   sim-check.c   invariants looked at while the run goes on
  *   sim-history.c linearizability of what the clients saw
  *
@@ -267,6 +268,11 @@ struct node {
   struct job *jobs, *jobs_tail;
   bool job_busy;        /* the worker is at it */
   uint64_t written_seq; /* applied, not synced yet */
+
+  /* the administrator's */
+  bool wishing;
+  uint32_t wish_number;
+  struct core_wish wish;
 };
 
 /* --- clients ------------------------------------------------------------ */
@@ -414,6 +420,7 @@ enum fault_kind {
   FAULT_WANDER,
   FAULT_DEAF,
   FAULT_META,
+  FAULT_SWITCH,
   FAULT_KINDS,
 };
 
@@ -505,6 +512,7 @@ struct sim {
   bool disk_hung;      /* a disk was so slow that its node may give up */
   bool may_split;      /* its client forgot what nobody can prove */
   int cut_for_good;    /* clients cannot reach this node in the end; -1 */
+  uint32_t wishes_granted;
 
   /* sim-check.c */
   uint32_t differing[SIM_REGIONS]; /* cells that differ */
@@ -659,6 +667,12 @@ void load_answered (struct sim *sim, struct client *client, uint32_t op,
 /* The client gives up all its requests: they have no answer. */
 void load_dropped (struct sim *sim, struct client *client);
 bool load_idle (const struct sim *sim);
+
+/* sim-admin.c */
+void admin_ask (struct sim *sim, struct node *node,
+                const struct core_wish *wish);
+void admin_done (struct sim *sim, struct node *node,
+                 const struct core_action *action);
 
 /* sim-check.c */
 void check_cell (struct sim *sim, uint32_t cell);

@@ -258,6 +258,32 @@ do_wake (struct sim *sim, const struct step_arguments *arguments)
   sim->nodes[arguments->node].pause_until = sim->now_us;
 }
 
+/* --- the administrator --------------------------------------------------- */
+
+static void
+ask_switch (struct sim *sim, const struct step_arguments *arguments,
+            bool end_plain)
+{
+  struct node *node = &sim->nodes[arguments->node];
+  struct core_wish wish = { .kind = ADMIN_SWITCH, .end_plain = end_plain };
+
+  if (!node->alive || node->wishing)
+    sim_fail (sim, "this node cannot be asked now");
+  admin_ask (sim, node, &wish);
+}
+
+static void
+do_switch (struct sim *sim, const struct step_arguments *arguments)
+{
+  ask_switch (sim, arguments, false);
+}
+
+static void
+do_switch_plain (struct sim *sim, const struct step_arguments *arguments)
+{
+  ask_switch (sim, arguments, true);
+}
+
 /* --- disks -------------------------------------------------------------- */
 
 static struct disk *
@@ -517,6 +543,9 @@ static const struct step steps[] = {
   { "NODE's disk hangs", do_hang, false },
   { "NODE's disk is well again", do_repair, false },
   { "NODE gets a new disk", do_replace, false },
+  { "NODE is asked to switch over", do_switch, false },
+  { "NODE is asked to switch over and end plain clients", do_switch_plain,
+    false },
   { "the link is cut", do_cut, false },
   { "the link heals", do_heal, false },
   { "the connection breaks", do_reset, false },

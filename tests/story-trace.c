@@ -562,6 +562,10 @@ trace_action (struct sim *sim, struct node *node,
          client_name (nbd->client));
     break;
   case ACT_COMPLETE: complete (sim, node, action); break;
+  case ACT_ADMIN_DONE:
+    say ("%c: tells the administrator: %s", letter (node),
+         action->error == 0 ? "done" : action->reason);
+    break;
   default: break;
   }
 }

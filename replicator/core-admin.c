@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * core-admin.c: what the administrator asks for.  A command is a wish: it
+ * is looked at in each step until it has come true, cannot come true any
+ * more, or its time is over, and then answered once, with a sentence that
+ * says why not and what to do.  One at a time.
+ *
+ * It never takes a short cut: a switchover is the same T4 that a client
+ * causes (core-link.c), so that a node or a link may die at any moment of
+ * it.
+ */
+#include <errno.h>
+
+#include "core-internal.h"
+
+static void
+answer (struct core *core, int error, const char *reason)
+{
+  struct core_action *action = core_emit (core, ACT_ADMIN_DONE);
+
+  action->slot = core->admin.slot;
+  action->error = error;
+  action->reason = reason;
+  core->admin.busy = false;
+}
+
+/* --------------------------------------------------------- switchover */
+
+/* Both copies are members, and the one that shall is primary. */
+static bool
+switched (const struct core *core)
+{
+  return core->phase == LINK_DECIDED && core->relation == REL_SYNC &&
+    core->record.primary != 0 && core_is_primary (core) == core->admin.to_me &&
+    core->peer_joined && core->change == GEN_NONE && core_settled (core) &&
+    core->switching == SWITCH_NONE;
+}
+
+/* Why there can be none; NULL: there can, at once or in a moment. */
+static const char *
+no_switch (const struct core *core)
+{
+  if (core->failed_now || core->record.data == DATA_FAILED)
+    return "this node's store has failed";
+  if (core->phase == LINK_NONE || core->phase == LINK_DROPPING)
+    return core->admin.asked
+      ? "the link was lost in the middle of it: the status says what became "
+        "of it"
+      : "the peer is not connected: its copy may be stale";
+  if (core->phase != LINK_DECIDED)
+    return NULL;
+  switch (core->relation) {
+  case REL_SOURCE:
+    return "the peer is being brought up to date: wait until it is in sync";
+  case REL_TARGET:
+    return "this node is being brought up to date: wait until it is in sync";
+  case REL_DIVERGED: return "both copies were written apart from each other";
+  case REL_CREATE:
+  case REL_NONE: return NULL;
+  case REL_SYNC: break;
+  }
+  if (core->record.primary == 0)
+    return "no node is primary yet: the first client that opens one decides";
+  if (core->admin.asked && core->switching == SWITCH_NONE &&
+      core->admin.denied != NULL)
+    return core->admin.denied;
+  if (core_is_primary (core) && !core->admin.wish.end_plain &&
+      client_any_plain (core))
+    return "clients without a proxy are connected to the primary and would "
+           "be cut off: disconnect them, or say --end-plain";
+  return NULL;
+}
+
+/* What on this node has to end first. */
+static const char *
+not_yet (const struct core *core)
+{
+  if (core->phase != LINK_DECIDED || core->relation != REL_SYNC)
+    return "the link is being settled";
+  if (core->sync != SYNC_OFF && core_is_primary (core))
+    return "blocks that were in flight are being reconciled";
+  if (core->change != GEN_NONE || !core_settled (core) || !core_synced (core) ||
+      !core->peer_joined || core->switching != SWITCH_NONE)
+    return "another change is under way";
+  return NULL;
+}
+
+static void
+ask_for_switch (struct core *core)
+{
+  static const struct conn operator_conn;
+  uint64_t how = core->admin.wish.end_plain ? WIRE_SWITCH_END_PLAIN : 0;
+
+  core->admin.asked = true;
+  if (core->admin.to_me)
+    link_ask_switch (core, &operator_conn, how);
+  else
+    link_send (core, WIRE_SWITCH_OFFER)->frame.arg = how;
+}
+
+static void
+advance_switch (struct core *core)
+{
+  const char *why;
+
+  if (switched (core)) {
+    answer (core, 0, NULL);
+    return;
+  }
+  why = no_switch (core);
+  if (why != NULL) {
+    answer (core, EPERM, why);
+    return;
+  }
+  why = core->admin.asked ? "the peer did not complete it" : not_yet (core);
+  if (why == NULL)
+    ask_for_switch (core);
+  else if (core->now_ms >= core->admin.deadline_ms)
+    answer (core, ETIMEDOUT, why);
+}
+
+/* The primary's operator offers its role: the rest goes as if this node
+ * had asked.
+ */
+void
+on_switch_offer (struct core *core, uint64_t how)
+{
+  static const struct conn operator_conn;
+
+  if (core->phase != LINK_DECIDED || core->relation != REL_SYNC ||
+      core_is_primary (core) || core->record.primary == 0) {
+    link_bye (core, WIRE_BYE_PROTOCOL, "an offer that does not fit");
+    return;
+  }
+  if (core->failed_now || core->stopping || core->change != GEN_NONE ||
+      core->switching != SWITCH_NONE)
+    link_send (core, WIRE_SWITCH_DENY)->frame.arg = WIRE_DENY_BUSY;
+  else
+    link_ask_switch (core, &operator_conn, how);
+}
+
+/* What to tell the peer whose request is denied. */
+uint64_t
+admin_why_denied (const struct core *core)
+{
+  if (core_is_primary (core) && core->sync == SYNC_OFF && core->peer_joined &&
+      core->switching == SWITCH_NONE && client_any_plain (core))
+    return WIRE_DENY_PLAIN;
+  return WIRE_DENY_BUSY;
+}
+
+void
+admin_denied (struct core *core, uint64_t why)
+{
+  core->admin.denied = why == WIRE_DENY_PLAIN
+    ? "clients without a proxy are connected to the primary and would be cut "
+      "off: disconnect them, or say --end-plain"
+    : "the peer is busy with another change: try again in a moment";
+}
+
+/* ----------------------------------------------------- all commands */
+
+void
+on_admin (struct core *core, const struct core_event *event)
+{
+  struct core_action *action;
+
+  if (core->admin.busy) {
+    action = core_emit (core, ACT_ADMIN_DONE);
+    action->slot = event->slot;
+    action->error = EBUSY;
+    action->reason = "another command of the administrator is under way";
+    return;
+  }
+  core->admin = (struct admin){
+    .busy = true,
+    .slot = event->slot,
+    .wish = event->wish,
+    .to_me = event->wish.to == ADMIN_TO_ME ||
+      (event->wish.to == ADMIN_TO_OTHER && !core_is_primary (core)),
+    .deadline_ms = core->now_ms + core->config.dead_ms + CORE_RETRY_MS,
+  };
+}
+
+void
+admin_advance (struct core *core)
+{
+  if (!core->admin.busy)
+    return;
+  if (core->stopping) {
+    answer (core, ESHUTDOWN, "this node is being stopped");
+    return;
+  }
+  switch (core->admin.wish.kind) {
+  case ADMIN_SWITCH: advance_switch (core); break;
+  }
+}
+
+uint64_t
+admin_deadline (const struct core *core)
+{
+  return core->admin.busy ? core->admin.deadline_ms : UINT64_MAX;
+}

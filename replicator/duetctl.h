@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * duetctl.h: what the files of the administrator's tool share.
+ *
+ *   duetctl.c         the command line and the commands
+ *   duetctl-ask.c     one question to a node
+ *   duetctl-text.c    figures as text
+ *   duetctl-status.c  the table of a status
+ */
+#ifndef DUET_DUETCTL_H
+#define DUET_DUETCTL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Exit status; see duetctl(1). */
+enum { EXIT_OK, EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE };
+
+enum { SIZE_TEXT = 32 };
+
+/* A line for people on stderr. */
+void complain (const char *format, ...) __attribute__ ((format (printf, 1, 2)));
+
+/* The answer to REQUEST, which is taken, of the node that listens on PATH;
+ * NULL after a message.
+ */
+json_t *ask (const char *path, json_t *request);
+/* The same, but a refusal is a message and NULL; STATUS: what to exit with. */
+json_t *ask_and_check (const char *path, json_t *request, int *status);
+
+/* What an answer lacks reads as zero or "-", so that nodes of other
+ * versions can be shown.
+ */
+uint64_t number (const json_t *object, const char *key);
+const char *text (const json_t *object, const char *key);
+/* In powers of 1024, exact ones without a fraction. */
+const char *size_text (uint64_t bytes, char buffer[SIZE_TEXT]);
+const char *duration_text (uint64_t us, char buffer[SIZE_TEXT]);
+const char *clock_text (uint64_t seconds, char buffer[SIZE_TEXT]);
+
+void show_status (const json_t *status);
+
+#endif /* DUET_DUETCTL_H */

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * check-control.h: a control socket in front of an engine that is only a
+ * set of figures, and a client of it: what check-control.c and
+ * check-duetctl.c share.
+ */
+#ifndef DUET_CHECK_CONTROL_H
+#define DUET_CHECK_CONTROL_H
+
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "engine.h"
+
+enum {
+  LINE_BYTES = 4096, /* as in control.c */
+  PATIENCE_S = 20,   /* for anything that must happen */
+  ANSWER_BYTES = 65536,
+};
+
+static char folder[64];
+static char path[96];
+static char message[512];
+static struct control *control;
+static struct engine_status fake;
+static struct core_wish wished;  /* by the last command */
+static const char *fake_refusal; /* its answer; empty: yes */
+
+/* ------------------------------------------------------- the fake engine */
+
+void
+engine_status (struct engine *engine, struct engine_status *status)
+{
+  ck_assert_ptr_eq (engine, NULL);
+  *status = fake;
+}
+
+const char *
+engine_kind_name (enum engine_kind kind)
+{
+  static const char *const names[ENGINE_KINDS] = { "read", "write", "trim",
+                                                   "zero", "flush", "extents",
+                                                   "cache" };
+
+  return names[kind];
+}
+
+/* The answer to each wish is set by the test. */
+int
+engine_admin (struct engine *engine, const struct core_wish *wish, char *reason,
+              size_t reason_size)
+{
+  ck_assert_ptr_eq (engine, NULL);
+  wished = *wish;
+  snprintf (reason, reason_size, "%s", fake_refusal);
+  if (fake_refusal[0] == '\0')
+    return 0;
+  errno = EPERM;
+  return -1;
+}
+
+/* A primary with a backup and some history. */
+static void
+set_fake (void)
+{
+  fake_refusal = "";
+  fake = (struct engine_status) {
+    .view = {
+      .state = STATE_PRIMARY,
+      .serving = true,
+      .linked = true,
+      .resyncing = true,
+      .peer_state = STATE_BACKUP,
+      .record = {
+        .volume = 0xabc,
+        .node = 0x1111,
+        .peer = 0xfedcba9876543210,
+        .size = UINT64_C (256) << 30,
+        .both = true,
+        .history_count = 1,
+        .history = { { .gen = { 7, 0x77 } } },
+      },
+      .dirty_bytes = 2048,
+      .resync_done_bytes = 512,
+      .resync_total_bytes = 3072,
+    },
+    .reason = "the peer is in sync",
+    .peer_address = "127.0.0.1:7001",
+    .requests = { [ENGINE_WRITE] = { 5, 1, 20480, 100, 1500, 2000000 } },
+    .resync_bytes_per_second = 512,
+    .fdatasyncs = 2,
+    .sync_callers = 5,
+    .bytes_sent = 1,
+    .bytes_received = 2,
+    .frames_sent = 3,
+    .frames_received = 4,
+    .link_sends = 5,
+    .link_receives = 6,
+  };
+}
+
+/* ------------------------------------------------------------- helpers */
+
+static void
+make_folder (void)
+{
+  strcpy (folder, "/tmp/check-control.XXXXXX");
+  ck_assert_ptr_nonnull (mkdtemp (folder));
+  snprintf (path, sizeof path, "%s/control", folder);
+  set_fake ();
+}
+
+static void
+remove_folder (void)
+{
+  control_free (control);
+  control = NULL;
+  ck_assert_int_eq (access (path, F_OK), -1);
+  ck_assert_int_eq (rmdir (folder), 0);
+}
+
+static void
+start_control (void)
+{
+  control = control_new (path, NULL, message, sizeof message);
+  ck_assert_msg (control != NULL, "%s", message);
+  ck_assert_int_eq (control_start (control), 0);
+}
+
+static int
+make_socket (struct sockaddr_un *address)
+{
+  int fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+  ck_assert_int_ne (fd, -1);
+  *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+  strcpy (address->sun_path, path);
+  return fd;
+}
+
+static void
+send_bytes (int fd, const char *bytes, size_t length)
+{
+  ck_assert_int_eq (send (fd, bytes, length, MSG_NOSIGNAL), (ssize_t) length);
+}
+
+#define COUNT(a) ((int) (sizeof (a) / sizeof (a)[0]))
+
+#endif /* DUET_CHECK_CONTROL_H */

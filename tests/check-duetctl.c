@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * check-duetctl.c: duetctl as people call it: what it asks of a node, what
+ * it prints, and its exit status.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <sys/wait.h>
+
+#include "check-control.h"
+
+/* Run it with ARGUMENTS; its output, both kinds, in OUTPUT. */
+static int
+run_duetctl (const char *arguments, char output[ANSWER_BYTES])
+{
+  const char *build = getenv ("BUILD");
+  char command[512];
+  size_t length;
+  int status;
+
+  snprintf (command, sizeof command, "%s/duetctl %s 2>&1",
+            build != NULL ? build : "build", arguments);
+
+  FILE *pipe = popen (command, "re");
+  ck_assert_ptr_nonnull (pipe);
+  length = fread (output, 1, ANSWER_BYTES - 1, pipe);
+  output[length] = '\0';
+  status = pclose (pipe);
+  ck_assert (WIFEXITED (status));
+  return WEXITSTATUS (status);
+}
+
+static const struct {
+  const char *arguments; /* %s: the socket */
+  int status;
+  const char *output[8]; /* parts that must be there */
+} runs[] = {
+  { "-s %s status",
+    0,
+    { "0000000000000abc, 256 GiB\n", "primary, serving clients\n",
+      "the peer is in sync\n", "7.0000000000000077\n",
+      "0000000000001111 (this node), fedcba9876543210\n",
+      "fedcba9876543210 at 127.0.0.1:7001, connected, backup\n",
+      "33 %, 1 KiB of 3 KiB, 512 B/s, 0:04 left\n", "2.0 s\n" } },
+  { "status --json --socket=%s", 0, { "\"volume\": \"0000000000000abc\"" } },
+  { "--help", 0, { "Usage:", "status", "Exit status" } },
+  { "--version", 0, { "duetctl " } },
+  { "", 2, { "command is missing", "--help" } },
+  { "status", 2, { "-s SOCKET", "--help" } },
+  { "-s %s dance", 2, { "no such command" } },
+  { "-s %s status more", 2, { "too many" } },
+  { "-s %s --unknown status", 2, { "--help" } },
+  { "-s %s status --end-plain", 2, { "not for this command", "--help" } },
+  { "-s %s switchover --to=nowhere", 2, { "--to=this" } },
+  { "-s %s.not status", 3, { "no such socket", "running" } },
+  { "-s %s status > /dev/full", 1, { "" } },
+};
+
+START_TEST (duetctl_shows_and_says)
+{
+  static char output[ANSWER_BYTES];
+  char arguments[256];
+
+  start_control ();
+  /* The table is ours, and each has at most one %s. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+  snprintf (arguments, sizeof arguments, runs[_i].arguments, path);
+#pragma GCC diagnostic pop
+  ck_assert_int_eq (run_duetctl (arguments, output), runs[_i].status);
+  for (int i = 0; i < 8 && runs[_i].output[i] != NULL; i++)
+    ck_assert_msg (strstr (output, runs[_i].output[i]) != NULL,
+                   "no \"%s\" in:\n%s", runs[_i].output[i], output);
+}
+END_TEST
+
+/* A peer of duetctl that says ANSWER and hangs up. */
+static void *
+answer_once (void *argument)
+{
+  const char *const *answer = argument;
+  struct sockaddr_un address;
+  char line[LINE_BYTES];
+  int fd;
+  int listener = make_socket (&address);
+
+  ck_assert_int_eq (
+    bind (listener, (struct sockaddr *) &address, sizeof address), 0);
+  ck_assert_int_eq (listen (listener, 1), 0);
+  fd = accept (listener, NULL, NULL);
+  ck_assert_int_ne (fd, -1);
+  ck_assert_int_gt (recv (fd, line, sizeof line, 0), 0);
+  send_bytes (fd, *answer, strlen (*answer));
+  close (fd);
+  close (listener);
+  return NULL;
+}
+
+/* What it asks of the node, and what it makes of the answer. */
+static const struct {
+  const char *arguments; /* %s: the socket */
+  const char *refusal;
+  struct core_wish wish;
+  int status;
+  const char *output;
+} wishes[] = {
+  { "-s %s switchover",
+    "",
+    { .to = ADMIN_TO_OTHER },
+    0,
+    "node is primary now" },
+  { "-s %s switchover --to=this", "", { .to = ADMIN_TO_ME }, 0, "it took" },
+  { "-s %s switchover --to peer --end-plain",
+    "",
+    { .to = ADMIN_TO_PEER, .end_plain = true },
+    0,
+    "it took" },
+  { "-s %s switchover --to other --json",
+    "",
+    { .to = ADMIN_TO_OTHER },
+    0,
+    "\"took_us\": " },
+  { "-s %s switchover",
+    "no: 50% less",
+    { .to = ADMIN_TO_OTHER },
+    1,
+    "the node says: no: 50% less" },
+};
+
+START_TEST (duetctl_tells_wishes)
+{
+  static char output[ANSWER_BYTES];
+  char arguments[256];
+
+  start_control ();
+  fake_refusal = wishes[_i].refusal;
+  wished = (struct core_wish){ .end_plain = !wishes[_i].wish.end_plain };
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+  snprintf (arguments, sizeof arguments, wishes[_i].arguments, path);
+#pragma GCC diagnostic pop
+  ck_assert_int_eq (run_duetctl (arguments, output), wishes[_i].status);
+  ck_assert_msg (strstr (output, wishes[_i].output) != NULL,
+                 "no \"%s\" in:\n%s", wishes[_i].output, output);
+  ck_assert_int_eq (wished.kind, wishes[_i].wish.kind);
+  ck_assert_int_eq (wished.to, wishes[_i].wish.to);
+  ck_assert_int_eq (wished.end_plain, wishes[_i].wish.end_plain);
+}
+END_TEST
+
+static const struct {
+  const char *answer;
+  int status;
+  const char *output;
+} answers[] = {
+  { "{\"error\": \"not now\"}\n", 1, "the node says: not now" },
+  { "", 3, "hung up" },
+  { "{\"state\": \"pri", 3, "hung up" },
+  { "HTTP/1.0 400 Bad Request\n", 3, "makes no sense" },
+  { "[]\n", 3, "makes no sense" },
+  { "{}\n", 0, "state       -" },
+};
+
+START_TEST (duetctl_takes_any_answer)
+{
+  static char output[ANSWER_BYTES];
+  char arguments[256];
+  pthread_t thread;
+
+  ck_assert_int_eq (pthread_create (&thread, NULL, answer_once,
+                                    (void *) (uintptr_t) &answers[_i].answer),
+                    0);
+  for (int i = 0; i < PATIENCE_S * 100 && access (path, F_OK) == -1; i++)
+    poll (NULL, 0, 10);
+  snprintf (arguments, sizeof arguments, "-s %s status", path);
+  ck_assert_int_eq (run_duetctl (arguments, output), answers[_i].status);
+  ck_assert_int_eq (pthread_join (thread, NULL), 0);
+  ck_assert_msg (strstr (output, answers[_i].output) != NULL,
+                 "no \"%s\" in:\n%s", answers[_i].output, output);
+  /* Now that it is stale. */
+  ck_assert_int_eq (run_duetctl (arguments, output), 3);
+  ck_assert_msg (strstr (output, "nobody listens") != NULL, "%s", output);
+  ck_assert_int_eq (unlink (path), 0);
+}
+END_TEST
+
+int
+main (void)
+{
+  Suite *suite = suite_create ("duetctl");
+  TCase *tcase = tcase_create ("duetctl");
+  SRunner *runner;
+  int failed;
+
+  suite_add_tcase (suite, tcase);
+  tcase_set_timeout (tcase, 2 * PATIENCE_S);
+  tcase_add_checked_fixture (tcase, make_folder, remove_folder);
+  tcase_add_loop_test (tcase, duetctl_shows_and_says, 0, COUNT (runs));
+  tcase_add_loop_test (tcase, duetctl_tells_wishes, 0, COUNT (wishes));
+  tcase_add_loop_test (tcase, duetctl_takes_any_answer, 0, COUNT (answers));
+  runner = srunner_create (suite);
+  srunner_run_all (runner, CK_NORMAL);
+  failed = srunner_ntests_failed (runner);
+  srunner_free (runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sim-admin.c: the administrator: asks nodes for this and that at any
+ * moment, and looks whether each wish is answered once, in time, and
+ * truly.
+ */
+#include "sim.h"
+
+enum { SLACK_MS = 200 };
+
+static const char *const names[] = { [ADMIN_SWITCH] = "switchover" };
+
+static void
+overdue (struct sim *sim, const struct sim_event *event)
+{
+  const struct node *node = &sim->nodes[event->node];
+  struct sim_event later = *event;
+
+  if (!node->wishing || node->wish_number != event->a)
+    return;
+  if (node->pause_until + SLACK_MS * SIM_MS > sim->now_us) {
+    sim_at (sim, node->pause_until + 2 * SLACK_MS * SIM_MS, later);
+    return;
+  }
+  sim_fail (sim, "%c does not answer its administrator", 'A' + node->index);
+}
+
+void
+admin_ask (struct sim *sim, struct node *node, const struct core_wish *wish)
+{
+  struct core_event event = { .type = EV_ADMIN, .wish = *wish };
+  struct sim_event late = node_event (node, overdue);
+  uint64_t limit_ms = sim->dead_ms + CORE_RETRY_MS;
+
+  if (!node->alive || node->wishing)
+    return;
+  sim_trace (sim, "%c: the administrator asks for %s", 'A' + node->index,
+             names[wish->kind]);
+  node->wishing = true;
+  node->wish = *wish;
+  event.slot = late.a = ++node->wish_number;
+  sim_after (sim, (limit_ms + limit_ms / 50 + SLACK_MS) * SIM_MS, late);
+  node_step (sim, node, &event);
+}
+
+/* It said yes: is it so? */
+static void
+check_switched (struct sim *sim, const struct node *node)
+{
+  struct core_view view;
+  bool primary;
+
+  core_view (node->core, &view);
+  primary = view.record.primary == view.record.node;
+  if (!view.linked || !view.record.both || view.record.primary == 0)
+    sim_fail (sim, "%c switched and is not one of a pair", 'A' + node->index);
+  if (node->wish.to != ADMIN_TO_OTHER &&
+      primary != (node->wish.to == ADMIN_TO_ME))
+    sim_fail (sim, "%c switched, but to the wrong side", 'A' + node->index);
+}
+
+void
+admin_done (struct sim *sim, struct node *node,
+            const struct core_action *action)
+{
+  if (!node->wishing || action->slot != node->wish_number)
+    sim_fail (sim, "%c answers a wish that nobody had", 'A' + node->index);
+  if ((action->error == 0) != (action->reason == NULL))
+    sim_fail (sim, "%c says no without a reason", 'A' + node->index);
+  node->wishing = false;
+  sim->wishes_granted += action->error == 0;
+  if (action->error == 0)
+    check_switched (sim, node);
+}
