@@ -286,7 +286,9 @@ check_complete (struct sim *sim, struct node *node,
 }
 
 /* NODE accepts a client without memory: the only one, so that the other
- * node cannot have answered it in a generation that this one lacks.
+ * node cannot have answered it in a generation that this one lacks.  Not
+ * so if the client has left, and this node, stopped for a while, reads now
+ * what its peer said before.
  */
 static void
 check_memoryless (struct sim *sim, const struct node *node)
@@ -316,7 +318,7 @@ check_open_done (struct sim *sim, const struct node *node,
 
   if (action->error != 0 || !open->proxied)
     return;
-  if (open->shown.epoch == 0)
+  if (open->shown.epoch == 0 && !node->conns[action->slot]->client_gone)
     check_memoryless (sim, node);
   for (i = 0; i < SIM_SLOTS; i++) {
     const struct slot *slot = &node->slots[i];

@@ -114,8 +114,8 @@ own_value (const struct search *search, uint32_t number, uint32_t value)
     ops[value - 1].client_life == ops[number].client_life;
 }
 
-/* Everything that pending writes can lead to until that with the bit
- * WANTED has taken effect; what may come after it comes when it must.
+/* Everything that pending writes can lead to until one of those with the
+ * bits WANTED has taken effect; what may come after it comes when it must.
  */
 static void
 close_worlds (struct search *search, uint32_t wanted)
@@ -179,7 +179,8 @@ answer (struct search *search, uint32_t number)
         search->pending[i].op == number)
       break;
   assert (i < PENDING);
-  close_worlds (search, 1u << i);
+  /* One that may take effect again may do so after all others. */
+  close_worlds (search, search->pending[i].again ? 0 : 1u << i);
   search->reads &= ~(1u << i);
   search->writes &= ~(1u << i);
   for (w = 0; w < search->count; w++) {
