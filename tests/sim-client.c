@@ -194,7 +194,7 @@ proxy_pump (struct sim *sim, struct client *client)
       nbd = client->nbd[0];
     client->tags[slot] = unanswered_sent (client->table, slot,
                                           sim->now_us / SIM_MS);
-    sim->ops[client->ops[slot]].sends++;
+    load_sent (sim, client->ops[slot]);
     nbd_request (sim, nbd, client->ops[slot]);
   }
 }

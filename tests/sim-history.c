@@ -10,6 +10,9 @@
  * taken effect, is carried from answer to answer.  Few requests are
  * pending on one cell at any time, so the set stays small.
  *
+ * A request begins when it is sent for the first time: what its proxy
+ * holds back until another one is answered cannot have happened.
+ *
  * A write that was sent more than once may take effect more than once
  * until it is answered (the exception of I3), but never over a write of
  * its own client: that is not sent before.  One that was never
@@ -39,6 +42,12 @@ struct pending {
   bool again; /* may take effect more than once */
 };
 
+/* An invocation or an answer, in order. */
+struct moment {
+  uint32_t op;
+  bool is_answer;
+};
+
 struct search {
   struct sim *sim;
   uint32_t cell;
@@ -53,6 +62,15 @@ struct search {
   uint32_t reads, writes; /* bits of those in use */
   bool overflow;
 };
+
+/* A write without an answer, or with an error: it may have happened, and
+ * may yet.
+ */
+static bool
+is_lost (const struct op *op)
+{
+  return op->kind != OP_READ && (op->answered == 0 || op->error != 0);
+}
 
 /* --- worlds ------------------------------------------------------------- */
 
@@ -143,6 +161,23 @@ close_worlds (struct search *search, uint32_t wanted)
 
 /* --- one cell --------------------------------------------------------- */
 
+/* A write without an answer matters only where somebody sees it. */
+static bool
+is_seen (const struct search *search, const struct moment *moments,
+         const uint32_t *list, uint32_t count, uint32_t value)
+{
+  uint32_t i;
+
+  for (i = 0; i < count; i++) {
+    const struct op *op = &search->sim->ops[moments[list[i]].op];
+
+    if (op->kind == OP_READ && moments[list[i]].is_answer &&
+        tag_value (op->values[search->cell - op->first]) == value)
+      return true;
+  }
+  return false;
+}
+
 static void
 invoke (struct search *search, uint32_t number)
 {
@@ -160,7 +195,7 @@ invoke (struct search *search, uint32_t number)
   p = &search->pending[i];
   p->op = number;
   p->value = tag_value (op->values[search->cell - op->first]);
-  p->again = write && (op->sends > 1 || op->answered == 0 || op->error != 0);
+  p->again = write && (op->sends > 1 || is_lost (op));
   for (w = 0; w < search->count; w++) {
     search->worlds[w].done &= ~(1u << i);
     search->worlds[w] = satisfied (search, search->worlds[w]);
@@ -196,16 +231,10 @@ answer (struct search *search, uint32_t number)
 
 /* --- all cells -------------------------------------------------------- */
 
-/* An invocation or an answer, in order. */
-struct moment {
-  uint32_t op;
-  bool is_answer;
-};
-
 static bool
 counts (const struct op *op)
 {
-  if (op->kind == OP_FLUSH)
+  if (op->kind == OP_FLUSH || op->invoked == 0)
     return false;
   return op->kind != OP_READ || (op->answered != 0 && op->error == 0);
 }
@@ -260,11 +289,39 @@ check_one (struct search *search, const struct moment *moments,
   for (i = 0; i < count && !search->overflow; i++) {
     const struct moment *moment = &moments[list[i]];
 
-    if (!moment->is_answer)
-      invoke (search, moment->op);
+    if (!moment->is_answer) {
+      const struct op *op = &search->sim->ops[moment->op];
+
+      if (!is_lost (op) ||
+          is_seen (search, moments, list + i, count - i,
+                   tag_value (op->values[search->cell - op->first])))
+        invoke (search, moment->op);
+    }
     else if (!answer (search, moment->op) && !search->overflow)
       complain (search, moment->op);
   }
+}
+
+/* What happened in CELL is what happened in the one before: the same
+ * requests, and their readers saw the same.
+ */
+static bool
+is_like_before (const struct sim *sim, const struct moment *moments,
+                uint32_t cell, const uint32_t *before, const uint32_t *list,
+                uint32_t count)
+{
+  uint32_t i, at;
+
+  if (memcmp (before, list, count * sizeof *list) != 0)
+    return false;
+  for (i = 0; i < count; i++) {
+    const struct op *op = &sim->ops[moments[list[i]].op];
+
+    at = cell - op->first;
+    if (tag_value (op->values[at]) != tag_value (op->values[at - 1]))
+      return false;
+  }
+  return true;
 }
 
 static void
@@ -291,8 +348,14 @@ check_cells (struct sim *sim, const struct moment *moments, uint32_t count)
       list[start[s + 1]++] = i;
   }
   for (s = 0; s < sim->cells; s++) {
+    uint32_t here = start[s + 1] - start[s];
+
+    if (s > 0 && here == start[s] - start[s - 1] &&
+        is_like_before (sim, moments, s, list + start[s - 1], list + start[s],
+                        here))
+      continue;
     search.cell = s;
-    check_one (&search, moments, list + start[s], start[s + 1] - start[s]);
+    check_one (&search, moments, list + start[s], here);
   }
 }
 

@@ -111,7 +111,6 @@ new_op (struct sim *sim, struct client *client)
   }
   op->client = client->index;
   op->client_life = client->life;
-  op->invoked = ++sim->order;
   if (op->kind == OP_READ || op->kind == OP_FLUSH)
     return number;
   op->values = sim_alloc (sim, op->count * sizeof *op->values);
@@ -203,10 +202,19 @@ may_issue (const struct sim *sim, const struct client *client)
     sim->now_us >= sim->idle_until;
 }
 
+void
+load_sent (struct sim *sim, uint32_t number)
+{
+  struct op *op = &sim->ops[number];
+
+  if (op->sends++ == 0)
+    op->invoked = ++sim->order;
+}
+
 static void
 plain_begin (struct sim *sim, struct client *client, uint32_t slot)
 {
-  sim->ops[client->ops[slot]].sends++;
+  load_sent (sim, client->ops[slot]);
   nbd_request (sim, client->nbd[0], client->ops[slot]);
 }
 

@@ -313,7 +313,8 @@ struct op {
   int client;
   uint32_t client_life;
   uint32_t first, count;      /* cells */
-  uint32_t invoked, answered; /* order numbers; answered 0: never */
+  uint32_t invoked, answered; /* order numbers, 0: never; invoked: sent for
+                                 the first time */
   uint32_t sends;
   int error;                    /* of the answer */
   uint32_t *values;             /* of a read */
@@ -685,6 +686,7 @@ void check_record (struct sim *sim, int node, const struct gen_record *record);
 void check_identical (struct sim *sim);
 bool check_converged (struct sim *sim, const char **why);
 bool check_may_forget (struct sim *sim);
+void load_sent (struct sim *sim, uint32_t op); /* before it is */
 bool check_diverged (struct sim *sim);
 void check_handshake (struct sim *sim, const struct node *node);
 

@@ -54,8 +54,7 @@ issue (struct sim *sim, const struct step_arguments *arguments,
                      .client = client->index,
                      .client_life = client->life,
                      .first = block * BLOCK_CELLS,
-                     .count = count * BLOCK_CELLS,
-                     .invoked = ++sim->order };
+                     .count = count * BLOCK_CELLS };
   if (count == 0 || op->first + op->count > sim->cells)
     sim_fail (sim, "there are no such blocks");
   if (kind != OP_READ) {
@@ -74,7 +73,7 @@ issue (struct sim *sim, const struct step_arguments *arguments,
   if (client->proxied)
     proxy_begin (sim, client, slot);
   else {
-    op->sends++;
+    load_sent (sim, number);
     nbd_request (sim, client->nbd[0], number);
   }
 }
