@@ -284,11 +284,12 @@ void
 on_switch_grant (struct core *core)
 {
   if (core->phase != LINK_DECIDED || core->relation != REL_SYNC ||
-      core->switching != SWITCH_ASKED) {
+      core->switching == SWITCH_GRANTING || core->switching == SWITCH_GRANTED) {
     link_error (core, "a grant that nobody asked for");
     return;
   }
-  if (core->failed_now || core->change != GEN_NONE) {
+  if (core->switching == SWITCH_NONE || core->failed_now ||
+      core->change != GEN_NONE) {
     link_drop_now (core, "the switch came too late");
     return;
   }

@@ -7,7 +7,8 @@
  *   I1  a write is acknowledged only when it is durable on every member
  *   I2  at most one node acknowledges in a generation, and of any two
  *       generations that acknowledged one descends from the other
- *   I4  after resync, when all is quiet, both copies are identical
+ *   I4  after resync, when all is quiet, both copies are identical; while
+ *       it goes on: sim-check-sync.c
  *   I5  where the copies differ, a region bit is durable on one of them
  *   I7  a copy that is not current is never served
  *   I8  no store operation of a fenced session or of a dead link; and no
@@ -111,6 +112,12 @@ find_gen (struct sim *sim, struct gen_id gen)
   return NULL;
 }
 
+static const struct gen_record *
+record_of (const struct node *node)
+{
+  return node->alive ? core_record (node->core) : &node->disk.record;
+}
+
 static bool
 descends (const struct seen_gen *young, const struct seen_gen *old)
 {
@@ -129,9 +136,7 @@ check_void (struct sim *sim, int node)
   const struct seen_gen *newest;
   uint32_t i;
 
-  newest = find_gen (
-    sim,
-    gen_current (peer->alive ? core_record (peer->core) : &peer->disk.record));
+  newest = find_gen (sim, gen_current (record_of (peer)));
   for (i = 0; i < sim->gen_count; i++)
     if (sim->gens[i].acked_by == node && !descends (newest, &sim->gens[i]))
       sim_fail (sim,
@@ -178,6 +183,8 @@ check_record (struct sim *sim, int node, const struct gen_record *record)
   seen = &sim->gens[sim->gen_count++];
   seen->gen = record->history[0].gen;
   seen->acked_by = -1;
+  if (record->history[0].kind == GEN_JOIN)
+    check_equal (sim, &sim->nodes[node]);
   if (record->history_count > 1)
     seen->parent = find_gen (sim, record->history[1].gen);
   sim_trace (sim, "generation %llu.%llx (%s) after %llu.%llx",
@@ -235,7 +242,7 @@ check_may_forget (struct sim *sim)
   for (n = 0; n < SIM_NODES; n++) {
     const struct node *node = &sim->nodes[n];
 
-    record = node->alive ? core_record (node->core) : &node->disk.record;
+    record = record_of (node);
     seen = find_gen (sim, gen_current (record));
     if (record->both || seen == NULL || seen->acked_by >= 0)
       continue;
@@ -309,8 +316,24 @@ check_memoryless (struct sim *sim, const struct node *node)
                 (unsigned long long) sim->gens[i].gen.id & 0xffff);
 }
 
+/* Whoever has given a session up, and opened a newer one here, must not
+ * come in with the old one, however late it arrives.
+ */
 static void
-check_open_done (struct sim *sim, const struct node *node,
+check_newest (struct sim *sim, struct node *node, const struct nbd *nbd)
+{
+  struct accepted *newest = &node->newest[nbd->client];
+
+  if (newest->client == nbd->open.client && newest->session > nbd->open.session)
+    sim_fail (sim, "I8: %c accepts session %llu after session %llu",
+              'A' + node->index, (unsigned long long) nbd->open.session,
+              (unsigned long long) newest->session);
+  newest->client = nbd->open.client;
+  newest->session = nbd->open.session;
+}
+
+static void
+check_open_done (struct sim *sim, struct node *node,
                  const struct core_action *action)
 {
   const struct core_open *open = &node->conns[action->slot]->open;
@@ -320,6 +343,7 @@ check_open_done (struct sim *sim, const struct node *node,
     return;
   if (open->shown.epoch == 0 && !node->conns[action->slot]->client_gone)
     check_memoryless (sim, node);
+  check_newest (sim, node, node->conns[action->slot]);
   for (i = 0; i < SIM_SLOTS; i++) {
     const struct slot *slot = &node->slots[i];
 
@@ -361,6 +385,7 @@ check_local (struct sim *sim, struct node *node,
   if (fenced (node, slot->nbd))
     sim_fail (sim, "I8: %c starts op %u of a fenced session", 'A' + node->index,
               slot->op + 1);
+  check_beside_chunks (sim, node, &sim->ops[slot->op]);
   if (!node->hello_out || sim->ops[slot->op].kind == OP_READ)
     return;
   core_view (node->core, &view);
@@ -368,6 +393,48 @@ check_local (struct sim *sim, struct node *node,
   if (!view.linked)
     sim_fail (sim, "%c starts a write between hello and decision",
               'A' + node->index);
+}
+
+static void
+check_send (struct sim *sim, struct node *node,
+            const struct core_action *action)
+{
+  if (action->frame.type == WIRE_BYE)
+    node->accuses = action->frame.arg == WIRE_BYE_PROTOCOL;
+  if (action->frame.type != WIRE_HELLO_FRAME)
+    return;
+  if (node->local_writes > 0)
+    sim_fail (sim, "I8: %c says hello while %u of its own writes run",
+              'A' + node->index, node->local_writes);
+  node->hello_out = true;
+}
+
+/* Both are the same program, and what the network has changed is dropped
+ * unread: if one accuses the other, one of them is wrong.
+ */
+static void
+check_drop (struct sim *sim, struct node *node,
+            const struct core_action *action)
+{
+  node->hello_out = false;
+  if (node->accuses)
+    sim_fail (sim, "%c accuses its peer: %s", 'A' + node->index,
+              action->reason);
+}
+
+/* A primary that calls its pair whole.  If it has not noticed yet that
+ * the link is dead, the peer may have gone on without it.
+ */
+static void
+check_state (struct sim *sim, const struct node *node)
+{
+  const struct gen_record *peer = record_of (&sim->nodes[1 - node->index]);
+  struct core_view view;
+
+  core_view (node->core, &view);
+  if (view.state == STATE_PRIMARY && view.linked && !view.resyncing &&
+      gen_id_equal (gen_current (peer), gen_current (&view.record)))
+    check_equal (sim, node);
 }
 
 void
@@ -378,15 +445,10 @@ check_action (struct sim *sim, struct node *node,
   case ACT_COMPLETE: check_complete (sim, node, action); break;
   case ACT_OPEN_DONE: check_open_done (sim, node, action); break;
   case ACT_LOCAL: check_local (sim, node, action); break;
-  case ACT_DROP_LINK: node->hello_out = false; break;
-  case ACT_SEND:
-    if (action->frame.type != WIRE_HELLO_FRAME)
-      break;
-    if (node->local_writes > 0)
-      sim_fail (sim, "I8: %c says hello while %u of its own writes run",
-                'A' + node->index, node->local_writes);
-    node->hello_out = true;
-    break;
+  case ACT_DROP_LINK: check_drop (sim, node, action); break;
+  case ACT_SEND: check_send (sim, node, action); break;
+  case ACT_CHUNK: check_chunk_begins (sim, node, action); break;
+  case ACT_STATE: check_state (sim, node); break;
   default: break;
   }
 }

@@ -197,6 +197,9 @@ proxy_pump (struct sim *sim, struct client *client)
     load_sent (sim, client->ops[slot]);
     nbd_request (sim, nbd, client->ops[slot]);
   }
+  if (sim->options.check_every != 0 &&
+      sim->steps % sim->options.check_every == 0)
+    unanswered_check (client->table);
 }
 
 void

@@ -421,6 +421,7 @@ forget (struct node *node)
 {
   memset (node->slots, 0, sizeof node->slots);
   memset (node->conns, 0, sizeof node->conns);
+  memset (node->newest, 0, sizeof node->newest);
   memset (node->chunks, 0, sizeof node->chunks);
   node->local_writes = 0;
   node->syncing = false;

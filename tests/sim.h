@@ -18,6 +18,7 @@
  *   sim-load.c    what clients read and write, and what they were told
  *   sim-admin.c   the administrator
  *   sim-check.c   invariants looked at while the run goes on
+ *   sim-check-sync.c  those of resync and reconcile
  *   sim-history.c linearizability of what the clients saw
  *
  * Content is modelled per cell as a tag: the number of the write that put
@@ -225,6 +226,11 @@ struct job {
   struct packet *packet;
 };
 
+/* The newest session of a client that a process let in. */
+struct accepted {
+  uint64_t client, session;
+};
+
 struct node {
   int index;
   bool alive;
@@ -241,6 +247,7 @@ struct node {
 
   struct slot slots[SIM_SLOTS];
   struct nbd *conns[SIM_CONNS];
+  struct accepted newest[SIM_CLIENTS];
   struct chunk_buffer chunks[CORE_CHUNKS_MAX];
   uint32_t local_writes;
 
@@ -264,6 +271,7 @@ struct node {
   uint32_t data_before; /* the record's, before this step */
   struct gen_id gen_before;
   bool hello_out;      /* sent, decision not seen yet */
+  bool accuses;        /* its last BYE: the peer breaks the protocol */
   struct packet *held; /* data frames not named yet */
   struct job *jobs, *jobs_tail;
   bool job_busy;        /* the worker is at it */
@@ -694,3 +702,10 @@ void check_handshake (struct sim *sim, const struct node *node);
 void history_check (struct sim *sim);
 
 #endif /* DUET_SIM_H */
+/* sim-check-sync.c */
+void check_equal (struct sim *sim, const struct node *node);
+void check_chunk_begins (struct sim *sim, const struct node *node,
+                         const struct core_action *action);
+void check_beside_chunks (struct sim *sim, const struct node *node,
+                          const struct op *op);
+
