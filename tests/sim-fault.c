@@ -89,6 +89,8 @@ static const struct weight {
   { FAULT_WANDER, 0, 3, 0 },
   { FAULT_DEAF, 0, 3, 0 },
   { FAULT_SWITCH, 3, 4, 2 },
+  { FAULT_CLIENT_STALL, 3, 3, 1 },
+  { FAULT_CLIENT_LATE, 2, 2, 1 },
 };
 
 static uint32_t
@@ -149,6 +151,7 @@ plan_one (struct sim *sim, struct fault *fault)
   fault->length_us = mood == 0 ? plan_random (sim, 5 * SIM_MS)
     : mood == 1                ? plan_random (sim, 400 * SIM_MS)
                                : plan_random (sim, 4000 * SIM_MS);
+  fault->dice = (uint32_t) plan_random (sim, 1 << 16);
 }
 
 /* Node and client die while a write is under way and are soon back; when
@@ -311,9 +314,9 @@ strike_both (struct sim *sim, const struct fault *fault)
 {
   struct fault other = *fault;
 
-  strike_node (sim, fault, 0, fault->nth % 2 ? FAULT_POWER : FAULT_CRASH);
+  strike_node (sim, fault, 0, fault->dice % 2 ? FAULT_POWER : FAULT_CRASH);
   other.length_us = sim_below (sim, 2000 * SIM_MS);
-  strike_node (sim, &other, 1, fault->nth % 3 ? FAULT_POWER : FAULT_CRASH);
+  strike_node (sim, &other, 1, fault->dice % 3 ? FAULT_POWER : FAULT_CRASH);
 }
 
 /* Node and client die at once, and are back soon: what was in flight is
@@ -330,7 +333,7 @@ strike_together (struct sim *sim, const struct fault *fault)
   repair_after (sim, soon.length_us / 2, restart_client,
                 (uint32_t) client->index, 0);
   strike_node (sim, &soon, fault->node,
-               fault->nth % 2 ? FAULT_POWER : FAULT_CRASH);
+               fault->dice % 2 ? FAULT_POWER : FAULT_CRASH);
 }
 
 /* A node is away while the client loses session after session, each
@@ -343,7 +346,7 @@ strike_flap (struct sim *sim, const struct fault *fault)
 
   away.length_us += 500 * SIM_MS;
   strike_node (sim, &away, fault->node, FAULT_CRASH);
-  sim->clients[0].flaps = 2 + fault->nth * 3;
+  sim->clients[0].flaps = 2 + fault->dice % 20 * 3;
 }
 
 static void
@@ -390,9 +393,9 @@ strike_wander (struct sim *sim, const struct fault *fault)
   uint64_t length_us = 400 * SIM_MS + fault->length_us % (800 * SIM_MS);
 
   sim->partition_until = sim->now_us + 2 * length_us;
-  sim->clients[0].flaps = sim->clients[0].wanders = 1 + fault->nth % 2;
+  sim->clients[0].flaps = sim->clients[0].wanders = 1 + fault->dice % 2;
   link_cut (sim);
-  if (fault->nth % 4 == 1)
+  if (fault->dice % 4 == 1)
     return;
   repair_after (sim, length_us, forget_and_turn, (uint32_t) fault->node, 0);
 }
@@ -419,7 +422,8 @@ strike_disk (struct sim *sim, const struct fault *fault)
   /* Who hangs for so long is as good as dead, for which the models without
    * partitions would have to wait until the pair is whole.
    */
-  if (fault->kind == FAULT_SLOW && fault->nth % 4 == 0 && sim->model->partition)
+  if (fault->kind == FAULT_SLOW && fault->dice % 4 == 0 &&
+      sim->model->partition)
     strike_hang (sim, fault);
   else if (fault->kind == FAULT_SLOW)
     /* Not so slow that it counts as hanging, which takes ten times dead. */
@@ -457,6 +461,13 @@ strike_client (struct sim *sim, const struct fault *fault)
   case FAULT_CLIENT_CUT:
     for (i = 0; client->live && i < client->nbd_count; i++)
       nbd_cut (sim, client->nbd[i]);
+    break;
+  case FAULT_CLIENT_STALL:
+    nbd_stall_one (sim, client, fault->dice,
+                   5 * SIM_MS + fault->length_us % (300 * SIM_MS));
+    break;
+  case FAULT_CLIENT_LATE:
+    nbd_delay_next (sim, client, fault->length_us % (1000 * SIM_MS));
     break;
   case FAULT_CLIENT_PARTITION:
     client->cut_until[fault->node] = sim->now_us + fault->length_us;
@@ -499,6 +510,8 @@ strike (struct sim *sim, const struct fault *fault)
     "deaf",
     "meta",
     "switch",
+    "client-stall",
+    "client-late",
   };
   struct node *node = &sim->nodes[fault->node];
 
@@ -668,6 +681,7 @@ fault_heal (struct sim *sim)
   }
   for (c = 0; c < sim->client_count; c++) {
     sim->clients[c].flaps = 0;
+    sim->clients[c].late_us = 0;
     for (n = 0; n < SIM_NODES; n++)
       sim->clients[c].cut_until[n] = n == sim->cut_for_good ? SIM_NEVER / 2 : 0;
     load_start (sim, &sim->clients[c], false);

@@ -371,6 +371,8 @@ nbd_connect (struct sim *sim, struct client *client, int node,
   nbd->client = client->index;
   nbd->client_life = client->life;
   nbd->open = *open;
+  nbd->server_last = sim->now_us + client->late_us;
+  client->late_us = 0;
   sim_after (sim, sim_delay (sim, 150), event);
   return nbd;
 }
@@ -423,4 +425,48 @@ nbd_cut (struct sim *sim, struct nbd *nbd)
   nbd->server_muted = true;
   nbd->to_client = nbd->to_client_tail = NULL;
   send_eof (sim, nbd, false);
+}
+
+/* --- faults of single connections --------------------------------------- */
+
+static void
+cut_stalled (struct sim *sim, const struct sim_event *event)
+{
+  struct nbd *nbd = event->data;
+
+  if (!nbd->client_gone)
+    nbd_cut (sim, nbd);
+}
+
+/* On one of the connections of a session no answer gets through any more,
+ * and after LENGTH_US it is found dead.  The others go on.
+ */
+void
+nbd_stall_one (struct sim *sim, struct client *client, uint32_t dice,
+               uint64_t length_us)
+{
+  struct sim_event event = { .run = cut_stalled, .node = -1 };
+  struct nbd *nbd;
+
+  if (!client->live || client->nbd_count == 0)
+    return;
+  nbd = client->nbd[dice % client->nbd_count];
+  nbd->client_last = sim->now_us + length_us;
+  event.data = nbd;
+  sim_after (sim, length_us, event);
+}
+
+/* A proxy loses its session, and what it says on its next connection stands
+ * in the network until it has given that one up, and MORE_US.
+ */
+void
+nbd_delay_next (struct sim *sim, struct client *client, uint64_t more_us)
+{
+  uint32_t i;
+
+  if (!client->proxied || !client->alive)
+    return;
+  client->late_us = client->route.config.timeout_ms * SIM_MS + more_us;
+  for (i = 0; client->live && i < client->nbd_count; i++)
+    nbd_cut (sim, client->nbd[i]);
 }

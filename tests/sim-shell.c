@@ -248,7 +248,7 @@ chunk_part (struct sim *sim, const struct sim_event *event)
   }
   rest.b = to;
   rest.c = chunk->count;
-  sim_after (sim, sim_below (sim, 200), rest);
+  sim_after (sim, sim_below (sim, 200) + node->disk.slow_us / 4, rest);
 }
 
 static void

@@ -348,6 +348,7 @@ struct client {
   uint64_t cut_until[SIM_NODES]; /* partition from a node */
   uint32_t flaps;                /* sessions that break when they begin */
   uint32_t wanders;              /* of these, the node is out of reach */
+  uint64_t late_us;              /* its next connection is so slow */
   uint32_t ops[SIM_OUTSTANDING]; /* unanswered, NO_OP: free */
   uint32_t op_count;
   uint32_t doubts[SIM_OUTSTANDING]; /* writes that it was never told of */
@@ -430,6 +431,8 @@ enum fault_kind {
   FAULT_DEAF,
   FAULT_META,
   FAULT_SWITCH,
+  FAULT_CLIENT_STALL,
+  FAULT_CLIENT_LATE,
   FAULT_KINDS,
 };
 
@@ -439,6 +442,7 @@ struct fault {
   uint64_t wait_us; /* armed so long after the last fired */
   int action;       /* fires at this action, -1: at once */
   uint32_t nth;
+  uint32_t dice;      /* for what its kind leaves to chance */
   uint64_t delay_us;  /* from the action to the fault */
   uint64_t length_us; /* until it is repaired */
 };
@@ -642,6 +646,9 @@ struct nbd *nbd_connect (struct sim *sim, struct client *client, int node,
 void nbd_request (struct sim *sim, struct nbd *nbd, uint32_t op);
 void nbd_hang_up (struct sim *sim, struct nbd *nbd); /* the client */
 void nbd_cut (struct sim *sim, struct nbd *nbd);     /* the network */
+void nbd_stall_one (struct sim *sim, struct client *client, uint32_t dice,
+                    uint64_t length_us);
+void nbd_delay_next (struct sim *sim, struct client *client, uint64_t more_us);
 void nbd_lose (struct nbd *nbd); /* what is on its way to the node */
 void nbd_opened (struct sim *sim, struct nbd *nbd, int error,
                  struct gen_id gen);
@@ -673,6 +680,7 @@ void load_message (struct sim *sim, struct nbd *nbd, struct message *message);
 void load_refused (struct sim *sim, struct nbd *nbd);
 void load_answered (struct sim *sim, struct client *client, uint32_t op,
                     int error, uint32_t *tags);
+void load_sent (struct sim *sim, uint32_t op); /* before it is */
 /* The client gives up all its requests: they have no answer. */
 void load_dropped (struct sim *sim, struct client *client);
 bool load_idle (const struct sim *sim);
@@ -694,14 +702,9 @@ void check_record (struct sim *sim, int node, const struct gen_record *record);
 void check_identical (struct sim *sim);
 bool check_converged (struct sim *sim, const char **why);
 bool check_may_forget (struct sim *sim);
-void load_sent (struct sim *sim, uint32_t op); /* before it is */
 bool check_diverged (struct sim *sim);
 void check_handshake (struct sim *sim, const struct node *node);
 
-/* sim-history.c */
-void history_check (struct sim *sim);
-
-#endif /* DUET_SIM_H */
 /* sim-check-sync.c */
 void check_equal (struct sim *sim, const struct node *node);
 void check_chunk_begins (struct sim *sim, const struct node *node,
@@ -709,3 +712,7 @@ void check_chunk_begins (struct sim *sim, const struct node *node,
 void check_beside_chunks (struct sim *sim, const struct node *node,
                           const struct op *op);
 
+/* sim-history.c */
+void history_check (struct sim *sim);
+
+#endif /* DUET_SIM_H */
