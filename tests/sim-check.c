@@ -132,11 +132,13 @@ descends (const struct seen_gen *young, const struct seen_gen *old)
 static void
 check_void (struct sim *sim, int node)
 {
-  const struct node *peer = &sim->nodes[1 - node];
-  const struct seen_gen *newest;
+  const struct gen_record *peer = record_of (&sim->nodes[1 - node]);
+  const struct seen_gen *newest = find_gen (sim, gen_current (peer));
   uint32_t i;
 
-  newest = find_gen (sim, gen_current (record_of (peer)));
+  /* The peer may be about to write a newer one down. */
+  if (newest == NULL && peer->history_count > 1)
+    newest = find_gen (sim, peer->history[1].gen);
   for (i = 0; i < sim->gen_count; i++)
     if (sim->gens[i].acked_by == node && !descends (newest, &sim->gens[i]))
       sim_fail (sim,
