@@ -445,9 +445,9 @@ strike_switch (struct sim *sim, const struct fault *fault)
 {
   struct core_wish wish = { .kind = ADMIN_SWITCH };
 
-  if (fault->nth % 3 == 1)
-    wish.to = fault->nth % 2 ? ADMIN_TO_ME : ADMIN_TO_PEER;
-  wish.end_plain = fault->nth % 2 == 0;
+  if (fault->dice % 3 == 1)
+    wish.to = fault->dice % 2 ? ADMIN_TO_ME : ADMIN_TO_PEER;
+  wish.end_plain = fault->dice % 2 == 0;
   admin_ask (sim, &sim->nodes[fault->node], &wish);
 }
 
