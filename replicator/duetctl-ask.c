@@ -20,11 +20,15 @@ enum {
   ANSWER_S = 10,              /* silence that ends the wait for it */
 };
 
+static bool silent;
+
 void
 complain (const char *format, ...)
 {
   va_list arguments;
 
+  if (silent)
+    return;
   fflush (stdout);
   fprintf (stderr, "duetctl: ");
   va_start (arguments, format);
@@ -192,6 +196,17 @@ out:
     close (fd);
   free (buffer);
   json_decref (request);
+  return answer;
+}
+
+json_t *
+ask_quietly (const char *path, json_t *request)
+{
+  json_t *answer;
+
+  silent = true;
+  answer = ask (path, request);
+  silent = false;
   return answer;
 }
 

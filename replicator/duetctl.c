@@ -7,8 +7,11 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "core.h"
 #include "duetctl.h"
 #include "version.h"
 
@@ -17,12 +20,17 @@ enum {
   TAKES_JSON = 1,
   TAKES_TO = 2,
   TAKES_END_PLAIN = 4,
+  TAKES_TIMEOUT = 8,
 };
+
+enum { WAIT_POLL_MS = 100 };
 
 struct options {
   const char *socket;
-  unsigned given; /* TAKES_* */
+  const char *word; /* after the command */
+  unsigned given;   /* TAKES_* */
   const char *to;
+  uint64_t timeout_ms;
 };
 
 static void
@@ -79,16 +87,105 @@ run_switchover (const struct options *options)
   return status;
 }
 
+/* ----------------------------------------------------------------- wait */
+
+static uint64_t
+now_ms (void)
+{
+  struct timespec now;
+
+  clock_gettime (CLOCK_MONOTONIC, &now);
+  return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+static void
+sleep_ms (uint64_t ms)
+{
+  struct timespec pause = { .tv_sec = (time_t) (ms / 1000),
+                            .tv_nsec = (long) (ms % 1000) * 1000000 };
+
+  nanosleep (&pause, NULL);
+}
+
+/* States that the node knows, and two words for what people wait for. */
+#define STATE_WORD(name, word) word,
+static const char *const awaited_words[] = { CORE_STATES (STATE_WORD) "insync",
+                                             "serving" };
+
+static bool
+is_awaited_word (const char *word)
+{
+  for (size_t i = 0; i < sizeof awaited_words / sizeof awaited_words[0]; i++)
+    if (strcmp (word, awaited_words[i]) == 0)
+      return true;
+  return false;
+}
+
+/* Is WORD what a node with this STATUS is? */
+static bool
+is_so (const json_t *status, const char *word)
+{
+  const char *state = text (status, "state");
+  const json_t *peer = json_object_get (status, "peer");
+  bool member = strcmp (state, "primary") == 0 || strcmp (state, "backup") == 0;
+
+  if (strcmp (word, "serving") == 0)
+    return json_is_true (json_object_get (status, "serving"));
+  if (strcmp (word, "insync") == 0)
+    return member && json_is_true (json_object_get (peer, "connected")) &&
+      !json_is_object (json_object_get (status, "resync"));
+  return strcmp (state, word) == 0;
+}
+
+static int
+run_wait (const struct options *options)
+{
+  uint64_t began_ms = now_ms (), passed_ms;
+
+  if (!is_awaited_word (options->word)) {
+    complain (
+      "wait %s: there is no such state.\n"
+      "It is one of those that duetctl(1) lists, or insync, or serving.",
+      options->word);
+    return EXIT_USAGE;
+  }
+  for (;;) {
+    json_t *status = ask_quietly (options->socket,
+                                  json_pack ("{s:s}", "command", "status"));
+    bool so = status != NULL && is_so (status, options->word);
+
+    passed_ms = now_ms () - began_ms;
+    if (!so && (options->given & TAKES_TIMEOUT) &&
+        passed_ms >= options->timeout_ms) {
+      if (status == NULL)
+        complain ("waited in vain for %s: the node cannot be reached.",
+                  options->word);
+      else
+        complain ("waited in vain for %s: the node is %s: %s.", options->word,
+                  text (status, "state"), text (status, "reason"));
+      json_decref (status);
+      return EXIT_TIMEOUT;
+    }
+    json_decref (status);
+    if (so)
+      return EXIT_OK;
+    sleep_ms (WAIT_POLL_MS);
+  }
+}
+
 /* ------------------------------------------------------------- commands */
 
 static const struct {
   const char *name;
+  const char *word; /* what must follow; NULL: nothing */
   const char *summary;
   unsigned takes;
   int (*run) (const struct options *options);
 } commands[] = {
-  { "status", "what the node is doing, and why", TAKES_JSON, run_status },
-  { "switchover", "make the other node primary; both stay in sync",
+  { "status", NULL, "what the node is doing, and why", TAKES_JSON, run_status },
+  { "wait", "STATE", "until the node is in a state, or insync, or serving",
+    TAKES_TIMEOUT, run_wait },
+  { "switchover", NULL, "make the other node primary; both stay in sync",
     TAKES_JSON | TAKES_TO | TAKES_END_PLAIN, run_switchover },
 };
 
@@ -111,11 +208,12 @@ show_help (void)
           "      --json           print JSON, for programs\n"
           "      --to=WHICH       switchover: to this, peer, or the other\n"
           "      --end-plain      switchover: cut off clients without proxy\n"
+          "      --timeout=S      wait: give up after so many seconds\n"
           "  -h, --help           print this and exit\n"
           "  -V, --version        print the version and exit\n"
           "\n"
           "Exit status: 0 done; 1 the node refused; 2 wrong usage;\n"
-          "3 the node cannot be reached.\n");
+          "3 the node cannot be reached; 4 waited in vain.\n");
 }
 
 static int
@@ -126,8 +224,10 @@ wrong_usage (void)
 }
 
 static int
-run_command (const struct options *options, int count, char **words)
+run_command (struct options *options, int count, char **words)
 {
+  int most;
+
   if (count == 0) {
     complain ("a command is missing.");
     return wrong_usage ();
@@ -135,18 +235,39 @@ run_command (const struct options *options, int count, char **words)
   for (size_t i = 0; i < COMMANDS; i++) {
     if (strcmp (words[0], commands[i].name) != 0)
       continue;
-    if (count > 1)
-      complain ("\"%s\": one word too many.", words[1]);
+    most = commands[i].word != NULL ? 2 : 1;
+    if (count > most)
+      complain ("\"%s\": one word too many.", words[most]);
+    else if (count < most)
+      complain ("%s: say which %s.", words[0], commands[i].word);
     else if (options->given & ~commands[i].takes)
       complain ("%s: one of the options is not for this command.", words[0]);
     else if (options->socket == NULL)
       complain ("which node?  Give its control socket with -s SOCKET.");
-    else
+    else {
+      options->word = words[most - 1];
       return commands[i].run (options);
+    }
     return wrong_usage ();
   }
   complain ("\"%s\": no such command.", words[0]);
   return wrong_usage ();
+}
+
+/* SECONDS, with a fraction or not; false: it is no such number. */
+static bool
+read_timeout (struct options *options, const char *seconds)
+{
+  char *end;
+  double value = strtod (seconds, &end);
+
+  if (end == seconds || *end != '\0' || !(value >= 0 && value <= 1e9)) {
+    complain ("--timeout=%s: this is not a number of seconds.", seconds);
+    return false;
+  }
+  options->given |= TAKES_TIMEOUT;
+  options->timeout_ms = (uint64_t) (value * 1000);
+  return true;
 }
 
 /* A full disk or a closed pipe must not look like success. */
@@ -162,12 +283,13 @@ finish (int status)
 int
 main (int argc, char **argv)
 {
-  enum { OPTION_JSON = 256, OPTION_TO, OPTION_END_PLAIN };
+  enum { OPTION_JSON = 256, OPTION_TO, OPTION_END_PLAIN, OPTION_TIMEOUT };
   static const struct option names[] = {
     { "socket", required_argument, NULL, 's' },
     { "json", no_argument, NULL, OPTION_JSON },
     { "to", required_argument, NULL, OPTION_TO },
     { "end-plain", no_argument, NULL, OPTION_END_PLAIN },
+    { "timeout", required_argument, NULL, OPTION_TIMEOUT },
     { "help", no_argument, NULL, 'h' },
     { "version", no_argument, NULL, 'V' },
     { NULL, 0, NULL, 0 },
@@ -184,6 +306,10 @@ main (int argc, char **argv)
       options.to = optarg;
       break;
     case OPTION_END_PLAIN: options.given |= TAKES_END_PLAIN; break;
+    case OPTION_TIMEOUT:
+      if (!read_timeout (&options, optarg))
+        return wrong_usage ();
+      break;
     case 'h': show_help (); return finish (EXIT_OK);
     case 'V': printf ("duetctl %s\n", DUET_VERSION); return finish (EXIT_OK);
     default: return wrong_usage ();

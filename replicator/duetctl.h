@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 /* Exit status; see duetctl(1). */
-enum { EXIT_OK, EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE };
+enum { EXIT_OK, EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_TIMEOUT };
 
 enum { SIZE_TEXT = 32 };
 
@@ -26,7 +26,9 @@ void complain (const char *format, ...) __attribute__ ((format (printf, 1, 2)));
  * NULL after a message.
  */
 json_t *ask (const char *path, json_t *request);
-/* The same, but a refusal is a message and NULL; STATUS: what to exit with. */
+/* The same without any message. */
+json_t *ask_quietly (const char *path, json_t *request);
+/* As ask, but a refusal is a message and NULL; STATUS: what to exit with. */
 json_t *ask_and_check (const char *path, json_t *request, int *status);
 
 /* What an answer lacks reads as zero or "-", so that nodes of other

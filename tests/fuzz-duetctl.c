@@ -48,14 +48,15 @@ node_socket (void)
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
-  char *words[][5] = {
+  char *words[][6] = {
     { "duetctl", "-s", "x", "status", NULL },
     { "duetctl", "-sx", "status", "--json", NULL },
     { "duetctl", "-s", "x", "switchover", NULL },
     { "duetctl", "-sx", "switchover", "--json", NULL },
+    { "duetctl", "-sx", "wait", "insync", "--timeout=0", NULL },
   };
+  int status, count;
   size_t i;
-  int status;
 
   if (size > ANSWER_MAX)
     return 0;
@@ -63,9 +64,11 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   node_says_length = size;
   for (i = 0; i < sizeof words / sizeof words[0]; i++) {
     optind = 0; /* getopt begins anew */
-    status = duetctl_main (4, words[i]);
+    for (count = 0; words[i][count] != NULL; count++)
+      continue;
+    status = duetctl_main (count, words[i]);
     assert (status == EXIT_OK || status == EXIT_REFUSED ||
-            status == EXIT_UNREACHABLE);
+            status == EXIT_UNREACHABLE || status == EXIT_TIMEOUT);
   }
   return 0;
 }
