@@ -33,6 +33,7 @@ PURE := \
   replicator/core-pace.c \
   replicator/core-disk.c \
   replicator/core-admin.c \
+  replicator/core-news.c \
   replicator/core-check.c \
   replicator/generation.c \
   replicator/ranges.c \
@@ -51,6 +52,7 @@ SHELLS := \
   replicator/engine-peer.c \
   replicator/engine-status.c \
   replicator/engine-admin.c \
+  replicator/engine-events.c \
   replicator/jobs.c \
   replicator/latency.c \
   replicator/store.c \
@@ -94,7 +96,8 @@ DUETCTL := \
   replicator/duetctl.c \
   replicator/duetctl-ask.c \
   replicator/duetctl-text.c \
-  replicator/duetctl-status.c
+  replicator/duetctl-status.c \
+  replicator/duetctl-events.c
 
 # Tests are found by name: check-NAME.c is a unit test program, sim*.c
 # together are the simulator, story*.c on the same parts tell the stories,

@@ -269,6 +269,8 @@ bool core_takes_data (const struct core *core);
 struct core_view {
   enum core_state state;
   const char *reason;         /* one sentence, static text */
+  const char *link_reason;    /* why the last link was lost; NULL: none */
+  bool settled;               /* the generation in the record is durable */
   bool refused;               /* reason: why the last link was refused */
   uint64_t peer_size_bytes;   /* then: of the peer's volume */
   bool serving;               /* client requests are carried out */
@@ -287,6 +289,11 @@ struct core_view {
                                    been out so long; 0: not too long */
 };
 void core_view (const struct core *core, struct core_view *view);
+
+/* Counts the steps that changed state or reason, the link, the durable
+ * generation, or whether a resync is under way.
+ */
+uint64_t core_news (const struct core *core);
 
 const char *core_state_name (enum core_state state);
 

@@ -134,4 +134,36 @@ void engine_status (struct engine *engine, struct engine_status *status);
 
 const char *engine_kind_name (enum engine_kind kind);
 
+/* -------------------------------------------------------------- events */
+
+enum { ENGINE_EVENTS = 256 }; /* remembered */
+
+enum engine_event_kind {
+  EVENT_START,
+  EVENT_STATE, /* or its reason */
+  EVENT_LINK,
+  EVENT_RESYNC,
+  EVENT_GENERATION,
+};
+
+struct engine_event {
+  uint64_t number;  /* from 1, without a gap */
+  uint64_t time_ms; /* since 1970 */
+  enum engine_event_kind kind;
+  enum core_state state; /* afterwards */
+  struct gen_id gen;
+  char text[ENGINE_REASON]; /* one sentence */
+};
+
+const char *engine_event_name (enum engine_event_kind kind);
+
+/* The events after AFTER that are still remembered, oldest first; all of
+ * them if AFTER is 0 or from the future, that is from another process.
+ * LIST has room for ENGINE_EVENTS.  BOOT differs from process to process.
+ * Returns the newest number.
+ */
+uint64_t engine_events (struct engine *engine, uint64_t after,
+                        struct engine_event *list, uint32_t *count,
+                        uint64_t *boot);
+
 #endif /* DUET_ENGINE_H */

@@ -4,6 +4,9 @@
  * looks at its own arguments, asks the engine, and makes the answer; it
  * decides nothing.  docs/duetctl.pod lists arguments and keys.
  */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -71,11 +74,57 @@ on_switchover (struct engine *engine, json_t *request)
                     (json_int_t) (now_us () - began_us));
 }
 
+static json_t *
+event_json (const struct engine_event *event)
+{
+  char id[17];
+
+  snprintf (id, sizeof id, "%016" PRIx64, event->gen.id);
+  return json_pack ("{s:I, s:I, s:s, s:s, s:s, s:{s:I, s:s}}", "number",
+                    (json_int_t) event->number, "time_ms",
+                    (json_int_t) event->time_ms, "what",
+                    engine_event_name (event->kind), "text", event->text,
+                    "state", core_state_name (event->state), "generation",
+                    "epoch", (json_int_t) event->gen.epoch, "id", id);
+}
+
+/* Some hundred kilobytes: not on the stack. */
+static json_t *
+on_events (struct engine *engine, json_t *request)
+{
+  const char *command;
+  json_int_t after = 0;
+  uint32_t count, i;
+  uint64_t boot;
+
+  if (json_unpack (request, "{s:s, s?I !}", "command", &command, "after",
+                   &after) == -1 ||
+      after < 0)
+    return commands_refusal ("events takes \"after\", a number");
+
+  struct engine_event *list = calloc (ENGINE_EVENTS, sizeof *list);
+  json_t *events = json_array ();
+  if (list == NULL || events == NULL) {
+    free (list);
+    json_decref (events);
+    return NULL;
+  }
+  engine_events (engine, (uint64_t) after, list, &count, &boot);
+  for (i = 0; i < count; i++)
+    json_array_append_new (events, event_json (&list[i]));
+  free (list);
+
+  char id[17];
+  snprintf (id, sizeof id, "%016" PRIx64, boot);
+  return json_pack ("{s:s, s:o}", "boot", id, "events", events);
+}
+
 static const struct {
   const char *name;
   json_t *(*handle) (struct engine *engine, json_t *request);
 } commands[] = {
   { "status", on_status },
+  { "events", on_events },
   { "switchover", on_switchover },
 };
 

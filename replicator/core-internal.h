@@ -12,6 +12,7 @@
  *   core-pace.c      how many chunks may be on their way
  *   core-disk.c      a disk that does not answer
  *   core-admin.c     the administrator's commands
+ *   core-news.c      is there anything to tell?
  *   core-check.c     the executable twin of what is written below
  *
  * Link phases:
@@ -197,6 +198,14 @@ struct admin {
   uint64_t deadline_ms;
 };
 
+/* What was told last (core-news.c). */
+struct news {
+  enum core_state state;
+  const char *reason;
+  bool linked, resyncing;
+  struct gen_id gen;
+};
+
 enum {
   CORE_CLIENTS = 256,
   CORE_CHUNK_FRAMES = 64, /* at most, one for each block */
@@ -313,6 +322,8 @@ struct core {
 
   enum core_state shown_state;
   const char *shown_reason;
+  struct news told;
+  uint64_t news;
   struct core_actions out;
 };
 
@@ -385,6 +396,9 @@ uint64_t admin_why_denied (const struct core *core);
 void admin_denied (struct core *core, uint64_t why);
 void admin_advance (struct core *core);
 uint64_t admin_deadline (const struct core *core);
+
+/* core-news.c */
+void news_advance (struct core *core);
 
 /* core-client.c */
 void client_init (struct core *core);

@@ -450,6 +450,8 @@ core_view (const struct core *core, struct core_view *view)
   *view = (struct core_view){
     .serving = core_may_serve (core),
     .linked = core->phase == LINK_DECIDED,
+    .link_reason = core->link_reason,
+    .settled = core->change == GEN_NONE && core_settled (core),
     .resyncing = core->phase == LINK_DECIDED && core->sync != SYNC_OFF,
     .peer_state = peer_state_of (core),
     .record = core->record,
@@ -539,6 +541,7 @@ core_advance (struct core *core)
   } while (again);
   pump_persist (core);
   report_state (core);
+  news_advance (core);
 }
 
 static void

@@ -21,6 +21,7 @@ enum {
   TAKES_TO = 2,
   TAKES_END_PLAIN = 4,
   TAKES_TIMEOUT = 8,
+  TAKES_ONCE = 16,
 };
 
 enum { WAIT_POLL_MS = 100 };
@@ -98,7 +99,7 @@ now_ms (void)
   return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
 }
 
-static void
+void
 sleep_ms (uint64_t ms)
 {
   struct timespec pause = { .tv_sec = (time_t) (ms / 1000),
@@ -173,6 +174,13 @@ run_wait (const struct options *options)
   }
 }
 
+static int
+run_events (const struct options *options)
+{
+  return follow_events (options->socket, (options->given & TAKES_JSON) != 0,
+                        (options->given & TAKES_ONCE) != 0);
+}
+
 /* ------------------------------------------------------------- commands */
 
 static const struct {
@@ -185,6 +193,8 @@ static const struct {
   { "status", NULL, "what the node is doing, and why", TAKES_JSON, run_status },
   { "wait", "STATE", "until the node is in a state, or insync, or serving",
     TAKES_TIMEOUT, run_wait },
+  { "events", NULL, "what changes at the node, a line each, as it happens",
+    TAKES_JSON | TAKES_ONCE, run_events },
   { "switchover", NULL, "make the other node primary; both stay in sync",
     TAKES_JSON | TAKES_TO | TAKES_END_PLAIN, run_switchover },
 };
@@ -209,6 +219,7 @@ show_help (void)
           "      --to=WHICH       switchover: to this, peer, or the other\n"
           "      --end-plain      switchover: cut off clients without proxy\n"
           "      --timeout=S      wait: give up after so many seconds\n"
+          "      --once           events: end after those that there are\n"
           "  -h, --help           print this and exit\n"
           "  -V, --version        print the version and exit\n"
           "\n"
@@ -283,13 +294,20 @@ finish (int status)
 int
 main (int argc, char **argv)
 {
-  enum { OPTION_JSON = 256, OPTION_TO, OPTION_END_PLAIN, OPTION_TIMEOUT };
+  enum {
+    OPTION_JSON = 256,
+    OPTION_TO,
+    OPTION_END_PLAIN,
+    OPTION_TIMEOUT,
+    OPTION_ONCE
+  };
   static const struct option names[] = {
     { "socket", required_argument, NULL, 's' },
     { "json", no_argument, NULL, OPTION_JSON },
     { "to", required_argument, NULL, OPTION_TO },
     { "end-plain", no_argument, NULL, OPTION_END_PLAIN },
     { "timeout", required_argument, NULL, OPTION_TIMEOUT },
+    { "once", no_argument, NULL, OPTION_ONCE },
     { "help", no_argument, NULL, 'h' },
     { "version", no_argument, NULL, 'V' },
     { NULL, 0, NULL, 0 },
@@ -310,6 +328,7 @@ main (int argc, char **argv)
       if (!read_timeout (&options, optarg))
         return wrong_usage ();
       break;
+    case OPTION_ONCE: options.given |= TAKES_ONCE; break;
     case 'h': show_help (); return finish (EXIT_OK);
     case 'V': printf ("duetctl %s\n", DUET_VERSION); return finish (EXIT_OK);
     default: return wrong_usage ();

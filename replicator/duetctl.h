@@ -6,6 +6,7 @@
  *   duetctl-ask.c     one question to a node
  *   duetctl-text.c    figures as text
  *   duetctl-status.c  the table of a status
+ *   duetctl-events.c  a line for each change
  */
 #ifndef DUET_DUETCTL_H
 #define DUET_DUETCTL_H
@@ -42,5 +43,10 @@ const char *duration_text (uint64_t us, char buffer[SIZE_TEXT]);
 const char *clock_text (uint64_t seconds, char buffer[SIZE_TEXT]);
 
 void show_status (const json_t *status);
+
+/* Until it is interrupted, or ONCE those that there are; exit status. */
+int follow_events (const char *path, bool json, bool once);
+
+void sleep_ms (uint64_t ms);
 
 #endif /* DUET_DUETCTL_H */

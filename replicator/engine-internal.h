@@ -7,6 +7,7 @@
  *                     thread that brought it
  *   engine-status.c   what the node says of itself
  *   engine-admin.c    what the administrator asks for
+ *   engine-events.c   what has changed lately
  *   engine-peer.c     link callbacks (the receiver carries out what the
  *                     peer sent), chunks and hashes
  *   jobs.c            threads for what the step may not wait for
@@ -99,6 +100,15 @@ struct engine_wish {
   const char *reason;
 };
 
+/* The last events, number N at N - 1 modulo their count. */
+struct engine_events {
+  uint64_t count; /* since the start */
+  uint64_t news;  /* of the core, when they were looked at */
+  struct core_view shown;
+  struct gen_id gen; /* durable */
+  struct engine_event list[ENGINE_EVENTS];
+};
+
 struct engine {
   struct engine_config config;
   struct store *store;
@@ -143,6 +153,7 @@ struct engine {
   bool refused_again; /* since the last attempt ended */
   struct engine_samples samples;
   struct engine_wish wish;
+  struct engine_events events;
   /* What engine_unlock_and_send does. */
   bool need_flush;
   uint32_t drop_link; /* 0: none */
@@ -192,6 +203,10 @@ void engine_reason_locked (const struct engine *engine,
                            char text[ENGINE_REASON]);
 /* Now and then, so that the speed of a resync is known; LOCK is held. */
 void engine_sample_locked (struct engine *engine, uint64_t now_ms);
+
+/* engine-events.c: both with LOCK held; the second after each step. */
+void engine_started_locked (struct engine *engine);
+void engine_news_locked (struct engine *engine);
 
 /* engine-peer.c */
 extern const struct link_callbacks engine_link_callbacks;

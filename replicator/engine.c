@@ -311,6 +311,7 @@ engine_step_locked (struct engine *engine, struct core_event *event)
     actions = core_step (engine->core, event);
     for (i = 0; i < actions->count; i++)
       carry_out_locked (engine, &actions->list[i]);
+    engine_news_locked (engine);
     *event = (struct core_event){ .type = EV_TICK };
   } while (actions->more);
 #ifdef DUET_CHECK
@@ -524,7 +525,10 @@ engine_start (struct engine *engine, char *error, size_t error_size)
                 "%u page(s) of the region map were damaged: the "
                 "regions they describe will be compared with the peer",
                 store_bad_pages (engine->store));
-  engine_step (engine, &start);
+  pthread_mutex_lock (&engine->lock);
+  engine_started_locked (engine);
+  engine_step_locked (engine, &start);
+  engine_unlock_and_send (engine);
   engine->running = true;
   if (thread_start (&engine->timer, "duet-timer", timer_thread, engine) != 0) {
     engine->running = false;

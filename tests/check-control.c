@@ -184,6 +184,39 @@ START_TEST (figures_too_large_for_json_are_cut)
 END_TEST
 
 static const struct {
+  const char *after;
+  size_t first, count;
+} follow_ups[] = { { "0", 1, 2 }, { "1", 2, 1 }, { "2", 3, 0 }, { "7", 1, 2 } };
+
+START_TEST (events_are_told_from_where_one_is)
+{
+  char line[128];
+  json_t *answer, *events, *event;
+  int length;
+
+  start_control ();
+  length = snprintf (line, sizeof line,
+                     "{\"command\": \"events\", \"after\": %s}\n",
+                     follow_ups[_i].after);
+  answer = ask (line, (size_t) length);
+  ck_assert_str_eq (json_string_value (json_object_get (answer, "boot")),
+                    "000000000000b007");
+  events = json_object_get (answer, "events");
+  ck_assert_uint_eq (json_array_size (events), follow_ups[_i].count);
+  if (follow_ups[_i].count > 0) {
+    event = json_array_get (events, follow_ups[_i].count - 1);
+    ck_assert_int_eq (json_integer_value (json_object_get (event, "number")),
+                      2);
+    ck_assert_str_eq (json_string_value (json_object_get (event, "state")),
+                      "solo");
+    ck_assert_str_eq (json_string_value (json_object_get (event, "text")),
+                      "alone");
+  }
+  json_decref (answer);
+}
+END_TEST
+
+static const struct {
   const char *line;
   const char *error;
 } bad_lines[] = {
@@ -200,6 +233,8 @@ static const struct {
   { "{\"command\": \"nonsense\"}\n", "no command \"nonsense\"" },
   { "{\"command\": \"\"}\n", "no command \"\"" },
   { "{\"command\": \"status\", \"force\": true}\n", "no arguments" },
+  { "{\"command\": \"events\", \"after\": -1}\n", "\"after\", a number" },
+  { "{\"command\": \"events\", \"after\": \"1\"}\n", "\"after\", a number" },
   { "{\"command\": \"switchover\", \"to\": 1}\n", "\"to\", a string" },
   { "{\"command\": \"switchover\", \"now\": true}\n", "\"to\", a string" },
   { "{\"command\": \"switchover\", \"to\": \"me\"}\n", "\"this\" node" },
@@ -424,6 +459,8 @@ main (void)
   tcase_add_test (tcase, status_has_the_keys_and_values);
   tcase_add_test (tcase, status_of_a_blank_node);
   tcase_add_test (tcase, figures_too_large_for_json_are_cut);
+  tcase_add_loop_test (tcase, events_are_told_from_where_one_is, 0,
+                       COUNT (follow_ups));
   tcase_add_loop_test (tcase, bad_lines_are_answered, 0, COUNT (bad_lines));
   tcase_add_test (tcase, zero_bytes_are_answered);
   tcase_add_test (tcase, lines_end_in_several_ways);

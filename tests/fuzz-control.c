@@ -58,6 +58,38 @@ engine_admin (struct engine *engine, const struct core_wish *wish, char *error,
   return wish->end_plain ? 0 : -1;
 }
 
+const char *
+engine_event_name (enum engine_event_kind kind)
+{
+  return kind == EVENT_START ? "start" : "state";
+}
+
+uint64_t
+engine_events (struct engine *engine, uint64_t after, struct engine_event *list,
+               uint32_t *count, uint64_t *boot)
+{
+  assert (engine == NULL);
+  *boot = 0xb007;
+  *count = 0;
+  if (after < 1 || after > 2)
+    list[(*count)++] = (struct engine_event){
+      .number = 1,
+      .time_ms = 1000,
+      .kind = EVENT_START,
+      .text = "started",
+    };
+  if (after != 2)
+    list[(*count)++] = (struct engine_event){
+      .number = 2,
+      .time_ms = 1001,
+      .kind = EVENT_STATE,
+      .text = "alone",
+      .state = STATE_SOLO,
+      .gen = { 3, 0x33 },
+    };
+  return 2;
+}
+
 /* ----------------------------------------------------------- one client */
 
 static void

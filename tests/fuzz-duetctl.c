@@ -39,6 +39,7 @@ node_socket (void)
 #define connect(fd, address, n) 0
 /* clang-format off: the macros are for what stands above */
 #include "duetctl-ask.c"
+#include "duetctl-events.c"
 #include "duetctl-status.c"
 #include "duetctl-text.c"
 #include "duetctl.c"
@@ -53,6 +54,8 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     { "duetctl", "-sx", "status", "--json", NULL },
     { "duetctl", "-s", "x", "switchover", NULL },
     { "duetctl", "-sx", "switchover", "--json", NULL },
+    { "duetctl", "-sx", "events", "--once", NULL },
+    { "duetctl", "-sx", "events", "--once", "--json", NULL },
     { "duetctl", "-sx", "wait", "insync", "--timeout=0", NULL },
   };
   int status, count;
