@@ -1,47 +1,67 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * duetctl-status.c: a node's status as a table for people.
+ * duetctl-status.c: a node's status as a table for people, once, or drawn
+ * anew in its place for as long as they watch.
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "duetctl.h"
 
+enum { WATCH_MS = 500 };
+
 static void
-show_members (const json_t *status)
+show_members (FILE *out, const json_t *status)
 {
   const json_t *members = json_object_get (status, "members");
 
-  printf ("members     ");
+  fprintf (out, "members     ");
   if (json_array_size (members) == 0)
-    printf ("none yet");
+    fprintf (out, "none yet");
   for (size_t i = 0; i < json_array_size (members); i++) {
     const char *member = json_string_value (json_array_get (members, i));
 
     if (member == NULL)
       member = "-";
-    printf ("%s%s%s", i > 0 ? ", " : "", member,
-            strcmp (member, text (status, "node")) == 0 ? " (this node)" : "");
+    fprintf (out, "%s%s%s", i > 0 ? ", " : "", member,
+             strcmp (member, text (status, "node")) == 0 ? " (this node)" : "");
   }
-  printf ("\n");
+  fprintf (out, "\n");
 }
 
 static void
-show_peer (const json_t *status)
+show_peer (FILE *out, const json_t *status)
 {
   const json_t *peer = json_object_get (status, "peer");
   bool connected = json_is_true (json_object_get (peer, "connected"));
 
-  printf ("peer        %s at %s, %s", text (peer, "node"),
-          text (peer, "address"), connected ? "connected" : "not connected");
+  fprintf (out, "peer        %s at %s, %s", text (peer, "node"),
+           text (peer, "address"), connected ? "connected" : "not connected");
   if (json_is_string (json_object_get (peer, "state")))
-    printf (", %s", text (peer, "state"));
-  printf ("\n");
+    fprintf (out, ", %s", text (peer, "state"));
+  fprintf (out, "\n");
+}
+
+/* Rounded down: 100 % means that nothing is left. */
+static void
+show_bar (FILE *out, const char *name, uint64_t done, uint64_t total)
+{
+  enum { WIDTH = 20 };
+  double part = (double) done / (double) total;
+  int i;
+
+  fprintf (out, "%-11s [", name);
+  for (i = 0; i < WIDTH; i++)
+    fputc (i < (int) (part * WIDTH) ? '#' : '.', out);
+  fprintf (out, "] %d %%, ", (int) (part * 100));
 }
 
 static void
-show_resync (const json_t *status)
+show_resync (FILE *out, const json_t *status)
 {
   const json_t *resync = json_object_get (status, "resync");
   uint64_t done = number (resync, "done_bytes");
@@ -50,90 +70,159 @@ show_resync (const json_t *status)
   char buffer[SIZE_TEXT];
 
   if (!json_is_true (json_object_get (resync, "active"))) {
-    printf ("resync      %s\n",
-            strcmp (text (status, "state"), "syncing") == 0
-              ? "from the peer, which knows how far it is"
-              : "none");
+    fprintf (out, "resync      %s\n",
+             strcmp (text (status, "state"), "syncing") == 0
+               ? "from the peer, which knows how far it is"
+               : "none");
     return;
   }
   if (total == 0) {
-    printf ("resync      starting\n");
+    fprintf (out, "resync      starting\n");
     return;
   }
   if (done > total)
     done = total;
-  /* Rounded down: 100 % means that nothing is left. */
-  printf ("resync      %d %%, ", (int) ((double) done * 100 / (double) total));
-  printf ("%s of ", size_text (done, buffer));
-  printf ("%s", size_text (total, buffer));
+  show_bar (out, "resync", done, total);
+  fprintf (out, "%s of ", size_text (done, buffer));
+  fprintf (out, "%s", size_text (total, buffer));
   if (rate > 0) {
-    printf (", %s/s", size_text (rate, buffer));
-    printf (", %s left", clock_text ((total - done) / rate, buffer));
+    fprintf (out, ", %s/s", size_text (rate, buffer));
+    fprintf (out, ", %s left", clock_text ((total - done) / rate, buffer));
   }
-  printf ("\n");
+  fprintf (out, "\n");
 }
 
 static void
-show_requests (json_t *requests)
+show_requests (FILE *out, json_t *requests)
 {
   const char *kind;
   json_t *figures;
   char bytes[SIZE_TEXT], p50[SIZE_TEXT], p99[SIZE_TEXT], max[SIZE_TEXT];
 
-  printf ("\n%-8s %12s %12s %8s %10s %10s %10s\n", "requests", "count", "bytes",
-          "errors", "p50", "p99", "max");
+  fprintf (out, "\n%-8s %12s %12s %8s %10s %10s %10s\n", "requests", "count",
+           "bytes", "errors", "p50", "p99", "max");
   json_object_foreach (requests, kind, figures)
-    printf ("%-8s %12" PRIu64 " %12s %8" PRIu64 " %10s %10s %10s\n", kind,
-            number (figures, "count"),
-            size_text (number (figures, "bytes"), bytes),
-            number (figures, "errors"),
-            duration_text (number (figures, "p50_us"), p50),
-            duration_text (number (figures, "p99_us"), p99),
-            duration_text (number (figures, "max_us"), max));
+    fprintf (out, "%-8s %12" PRIu64 " %12s %8" PRIu64 " %10s %10s %10s\n", kind,
+             number (figures, "count"),
+             size_text (number (figures, "bytes"), bytes),
+             number (figures, "errors"),
+             duration_text (number (figures, "p50_us"), p50),
+             duration_text (number (figures, "p99_us"), p99),
+             duration_text (number (figures, "max_us"), max));
 }
 
 static void
-show_costs (const json_t *status)
+show_costs (FILE *out, const json_t *status)
 {
   const json_t *link = json_object_get (status, "link");
   uint64_t syncs = number (status, "fdatasyncs");
   uint64_t callers = number (status, "sync_callers");
   char buffer[SIZE_TEXT];
 
-  printf ("\nfdatasync   %" PRIu64, syncs);
+  fprintf (out, "\nfdatasync   %" PRIu64, syncs);
   if (syncs > 0)
-    printf (" for %" PRIu64 " requests and frames, %.1f each", callers,
-            (double) callers / (double) syncs);
-  printf ("\nsent        %" PRIu64 " frames, ", number (link, "frames_sent"));
-  printf ("%s\n", size_text (number (link, "bytes_sent"), buffer));
-  printf ("received    %" PRIu64 " frames, ", number (link, "frames_received"));
-  printf ("%s\n", size_text (number (link, "bytes_received"), buffer));
-  printf ("memory      %s\n", size_text (number (status, "rss_bytes"), buffer));
+    fprintf (out, " for %" PRIu64 " requests and frames, %.1f each", callers,
+             (double) callers / (double) syncs);
+  fprintf (out, "\nsent        %" PRIu64 " frames, ",
+           number (link, "frames_sent"));
+  fprintf (out, "%s\n", size_text (number (link, "bytes_sent"), buffer));
+  fprintf (out, "received    %" PRIu64 " frames, ",
+           number (link, "frames_received"));
+  fprintf (out, "%s\n", size_text (number (link, "bytes_received"), buffer));
+  fprintf (out, "memory      %s\n",
+           size_text (number (status, "rss_bytes"), buffer));
 }
 
 void
-show_status (const json_t *status)
+show_status (FILE *out, const json_t *status)
 {
   const json_t *generation = json_object_get (status, "generation");
   bool serving = json_is_true (json_object_get (status, "serving"));
   char buffer[SIZE_TEXT];
 
-  printf ("volume      %s, %s\n", text (status, "volume"),
-          size_text (number (status, "size_bytes"), buffer));
-  printf ("node        %s\n", text (status, "node"));
-  printf ("state       %s, %s clients\n", text (status, "state"),
-          serving ? "serving" : "not serving");
-  printf ("reason      %s\n", text (status, "reason"));
+  fprintf (out, "volume      %s, %s\n", text (status, "volume"),
+           size_text (number (status, "size_bytes"), buffer));
+  fprintf (out, "node        %s\n", text (status, "node"));
+  fprintf (out, "state       %s, %s clients\n", text (status, "state"),
+           serving ? "serving" : "not serving");
+  fprintf (out, "reason      %s\n", text (status, "reason"));
   if (number (generation, "epoch") == 0)
-    printf ("generation  none yet\n");
+    fprintf (out, "generation  none yet\n");
   else
-    printf ("generation  %" PRIu64 ".%s\n", number (generation, "epoch"),
-            text (generation, "id"));
-  show_members (status);
-  show_peer (status);
-  printf ("dirty       %s\n",
-          size_text (number (status, "dirty_bytes"), buffer));
-  show_resync (status);
-  show_requests (json_object_get (status, "requests"));
-  show_costs (status);
+    fprintf (out, "generation  %" PRIu64 ".%s\n", number (generation, "epoch"),
+             text (generation, "id"));
+  show_members (out, status);
+  show_peer (out, status);
+  fprintf (out, "dirty       %s\n",
+           size_text (number (status, "dirty_bytes"), buffer));
+  show_resync (out, status);
+  show_requests (out, json_object_get (status, "requests"));
+  show_costs (out, status);
+}
+
+/* --------------------------------------------------------------- watching */
+
+/* The table as text, to be freed; NULL: no memory. */
+static char *
+table_text (const char *path, const json_t *status)
+{
+  char *table = NULL;
+  size_t size;
+  FILE *out = open_memstream (&table, &size);
+
+  if (out == NULL)
+    return NULL;
+  if (status != NULL)
+    show_status (out, status);
+  else
+    fprintf (out, "%s: the node cannot be reached; trying again\n", path);
+  fclose (out);
+  return table;
+}
+
+/* From the upper left corner, as much as the terminal has room for; what
+ * was longer before is wiped.
+ */
+static void
+draw (const char *table, bool first)
+{
+  struct winsize size = { .ws_row = 24, .ws_col = 80 };
+  const char *end;
+  int row, length;
+
+  ioctl (STDOUT_FILENO, TIOCGWINSZ, &size);
+  printf ("%s", first ? "\033[2J\033[H" : "\033[H");
+  for (row = 1; row < size.ws_row; row++, table = end + 1) {
+    end = strchr (table, '\n');
+    if (end == NULL)
+      break;
+    length = (int) (end - table);
+    printf ("%.*s\033[K\n", length < size.ws_col ? length : size.ws_col, table);
+  }
+  printf ("\033[J");
+}
+
+int
+watch_status (const char *path, uint64_t times)
+{
+  bool terminal = isatty (STDOUT_FILENO) != 0;
+
+  for (uint64_t i = 0; times == 0 || i < times; i++) {
+    if (i > 0)
+      sleep_ms (WATCH_MS);
+
+    json_t *status = ask_quietly (path,
+                                  json_pack ("{s:s}", "command", "status"));
+    char *table = table_text (path, status);
+
+    if (table != NULL && terminal)
+      draw (table, i == 0);
+    else if (table != NULL)
+      printf ("%s%s", i > 0 ? "\n" : "", table);
+    free (table);
+    json_decref (status);
+    if (fflush (stdout) != 0)
+      break;
+  }
+  return EXIT_OK;
 }

@@ -22,6 +22,7 @@ enum {
   TAKES_END_PLAIN = 4,
   TAKES_TIMEOUT = 8,
   TAKES_ONCE = 16,
+  TAKES_WATCH = 32,
 };
 
 enum { WAIT_POLL_MS = 100 };
@@ -32,6 +33,7 @@ struct options {
   unsigned given;   /* TAKES_* */
   const char *to;
   uint64_t timeout_ms;
+  uint64_t times; /* to draw; 0: until interrupted */
 };
 
 static void
@@ -50,10 +52,14 @@ run_status (const struct options *options)
 
   if (answer == NULL)
     return status;
+  if ((options->given & TAKES_WATCH) && !(options->given & TAKES_JSON)) {
+    json_decref (answer);
+    return watch_status (options->socket, options->times);
+  }
   if (options->given & TAKES_JSON)
     show_json (answer);
   else
-    show_status (answer);
+    show_status (stdout, answer);
   json_decref (answer);
   return status;
 }
@@ -190,7 +196,8 @@ static const struct {
   unsigned takes;
   int (*run) (const struct options *options);
 } commands[] = {
-  { "status", NULL, "what the node is doing, and why", TAKES_JSON, run_status },
+  { "status", NULL, "what the node is doing, and why", TAKES_JSON | TAKES_WATCH,
+    run_status },
   { "wait", "STATE", "until the node is in a state, or insync, or serving",
     TAKES_TIMEOUT, run_wait },
   { "events", NULL, "what changes at the node, a line each, as it happens",
@@ -219,6 +226,7 @@ show_help (void)
           "      --to=WHICH       switchover: to this, peer, or the other\n"
           "      --end-plain      switchover: cut off clients without proxy\n"
           "      --timeout=S      wait: give up after so many seconds\n"
+          "      --watch[=TIMES]  status: draw it anew twice a second\n"
           "      --once           events: end after those that there are\n"
           "  -h, --help           print this and exit\n"
           "  -V, --version        print the version and exit\n"
@@ -299,7 +307,8 @@ main (int argc, char **argv)
     OPTION_TO,
     OPTION_END_PLAIN,
     OPTION_TIMEOUT,
-    OPTION_ONCE
+    OPTION_ONCE,
+    OPTION_WATCH
   };
   static const struct option names[] = {
     { "socket", required_argument, NULL, 's' },
@@ -307,6 +316,7 @@ main (int argc, char **argv)
     { "to", required_argument, NULL, OPTION_TO },
     { "end-plain", no_argument, NULL, OPTION_END_PLAIN },
     { "timeout", required_argument, NULL, OPTION_TIMEOUT },
+    { "watch", optional_argument, NULL, OPTION_WATCH },
     { "once", no_argument, NULL, OPTION_ONCE },
     { "help", no_argument, NULL, 'h' },
     { "version", no_argument, NULL, 'V' },
@@ -327,6 +337,10 @@ main (int argc, char **argv)
     case OPTION_TIMEOUT:
       if (!read_timeout (&options, optarg))
         return wrong_usage ();
+      break;
+    case OPTION_WATCH:
+      options.given |= TAKES_WATCH;
+      options.times = optarg != NULL ? strtoul (optarg, NULL, 10) : 0;
       break;
     case OPTION_ONCE: options.given |= TAKES_ONCE; break;
     case 'h': show_help (); return finish (EXIT_OK);

@@ -14,6 +14,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Exit status; see duetctl(1). */
 enum { EXIT_OK, EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_TIMEOUT };
@@ -42,7 +43,9 @@ const char *size_text (uint64_t bytes, char buffer[SIZE_TEXT]);
 const char *duration_text (uint64_t us, char buffer[SIZE_TEXT]);
 const char *clock_text (uint64_t seconds, char buffer[SIZE_TEXT]);
 
-void show_status (const json_t *status);
+void show_status (FILE *out, const json_t *status);
+/* Twice a second until it is interrupted, or so many TIMES; exit status. */
+int watch_status (const char *path, uint64_t times);
 
 /* Until it is interrupted, or ONCE those that there are; exit status. */
 int follow_events (const char *path, bool json, bool once);

@@ -54,6 +54,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     { "duetctl", "-sx", "status", "--json", NULL },
     { "duetctl", "-s", "x", "switchover", NULL },
     { "duetctl", "-sx", "switchover", "--json", NULL },
+    { "duetctl", "-sx", "status", "--watch=1", NULL },
     { "duetctl", "-sx", "events", "--once", NULL },
     { "duetctl", "-sx", "events", "--once", "--json", NULL },
     { "duetctl", "-sx", "wait", "insync", "--timeout=0", NULL },
