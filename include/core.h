@@ -112,7 +112,9 @@ enum core_event_type {
 
 /* What the administrator asks for. */
 enum core_admin {
-  ADMIN_SWITCH, /* another node shall be primary, both stay members */
+  ADMIN_SWITCH,  /* another node shall be primary, both stay members */
+  ADMIN_FORCE,   /* this node shall serve alone, whatever the peer has */
+  ADMIN_DISCARD, /* diverged: this copy is given up for the peer's */
 };
 
 struct core_wish {
@@ -143,6 +145,7 @@ struct core_event {
   enum core_event_type type;
   uint64_t now_ms; /* every event; never goes back */
   uint64_t random; /* every event: 64 fresh random bits */
+  uint64_t wall_s; /* every event: since 1970, for people; 0: not known */
   uint32_t slot;
   uint32_t link;
   int error;  /* errno or 0 */
@@ -204,7 +207,8 @@ enum core_action_type {
   ACT_STATE,       /* the state or its reason changed: log it */
   ACT_ADMIN_DONE,  /* slot of the EV_ADMIN, error (0, or why not with
                            reason).  A command is answered once, at the
-                           latest dead_ms and a second after it came */
+                           latest twice dead_ms and a second after it
+                           came */
 };
 
 struct core_action {
@@ -271,6 +275,8 @@ struct core_view {
   const char *reason;         /* one sentence, static text */
   const char *link_reason;    /* why the last link was lost; NULL: none */
   bool settled;               /* the generation in the record is durable */
+  bool diverged;              /* from the peer that is connected */
+  uint32_t fork;              /* then: generations that only this node has */
   bool refused;               /* reason: why the last link was refused */
   uint64_t peer_size_bytes;   /* then: of the peer's volume */
   bool serving;               /* client requests are carried out */

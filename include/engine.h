@@ -89,7 +89,7 @@ void engine_describe (struct engine *engine, char *text);
 /* ------------------------------------------------------- administration */
 
 /* Carries out what the administrator asks for.  Waits until it is done or
- * cannot be, at most dead_ms and a second.  0, or -1 with errno and a
+ * cannot be, at most twice dead_ms and a second.  0, or -1 with errno and a
  * sentence that says why, and what to do, in ERROR.  Several threads may
  * ask, but only one at a time is heard; the others are refused.
  */

@@ -119,13 +119,50 @@ on_events (struct engine *engine, json_t *request)
   return json_pack ("{s:s, s:o}", "boot", id, "events", events);
 }
 
+/* What is done is said by the status, soon. */
+static json_t *
+do_wish (struct engine *engine, enum core_admin kind)
+{
+  struct core_wish wish = { .kind = kind };
+  struct engine_status status;
+  char reason[REASON];
+
+  if (engine_admin (engine, &wish, reason, sizeof reason) == -1)
+    return commands_refusal (reason);
+  engine_status (engine, &status);
+  return json_pack ("{s:o}", "status", status_json (&status));
+}
+
+static json_t *
+on_promote (struct engine *engine, json_t *request)
+{
+  const char *command;
+  int force;
+
+  if (json_unpack (request, "{s:s, s:b !}", "command", &command, "force",
+                   &force) == -1 ||
+      !force)
+    return commands_refusal ("promote takes \"force\", which must be true");
+  return do_wish (engine, ADMIN_FORCE);
+}
+
+static json_t *
+on_discard (struct engine *engine, json_t *request)
+{
+  const char *command;
+
+  if (json_unpack (request, "{s:s !}", "command", &command) == -1)
+    return commands_refusal ("discard takes no arguments");
+  return do_wish (engine, ADMIN_DISCARD);
+}
+
 static const struct {
   const char *name;
   json_t *(*handle) (struct engine *engine, json_t *request);
 } commands[] = {
-  { "status", on_status },
-  { "events", on_events },
-  { "switchover", on_switchover },
+  { "status", on_status },         { "events", on_events },
+  { "switchover", on_switchover }, { "promote", on_promote },
+  { "discard", on_discard },
 };
 
 static json_t *

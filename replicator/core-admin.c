@@ -7,7 +7,7 @@
  *
  * It never takes a short cut: a switchover is the same T4 that a client
  * causes (core-link.c), so that a node or a link may die at any moment of
- * it.
+ * it; a copy that was given up is a target because its record says so.
  */
 #include <errno.h>
 
@@ -158,6 +158,126 @@ admin_denied (struct core *core, uint64_t why)
     : "the peer is busy with another change: try again in a moment";
 }
 
+/* ------------------------------------------------- promoted by force: T5 */
+
+/* Why this copy cannot be made the one; NULL: it can, perhaps later. */
+static const char *
+no_force (const struct core *core)
+{
+  const struct gen_record *record = &core->record;
+
+  if (core->failed_now || record->data == DATA_FAILED)
+    return "this node's store has failed: see \"failed\" in "
+           "nbdkit-duet-plugin(1)";
+  if (record->data == DATA_BLANK)
+    return "this node is blank: there is nothing to serve";
+  if (record->data == DATA_SYNCING)
+    return "this copy is not complete: it was being brought up to date";
+  if (core->phase == LINK_DECIDED && core->relation == REL_SYNC)
+    return "the peer is connected and in sync: use duetctl switchover";
+  if (core->phase == LINK_DECIDED && core->relation == REL_SOURCE)
+    return "this node has the newer copy and brings the peer up to date: "
+           "there is nothing to force";
+  if (core->phase == LINK_DECIDED && core->relation == REL_TARGET)
+    return "the peer is connected and has the newer copy";
+  if (!record->both && record->answered && !record->discard)
+    return "this node is alone in its generation and serves: there is nothing "
+           "to force";
+  return NULL;
+}
+
+/* Nothing is under way, and the peer is diverged, has refused the link, or
+ * was not there when it was tried just now.
+ */
+static bool
+may_force (struct core *core)
+{
+  struct admin *admin = &core->admin;
+
+  if (core->change != GEN_NONE || !core_settled (core) || !core_synced (core) ||
+      !core_drained (core))
+    return false;
+  if (core->phase == LINK_DECIDED)
+    return core->relation == REL_DIVERGED;
+  if (core->phase != LINK_NONE)
+    return false;
+  if (admin->attempt == 0)
+    admin->attempt = link_attempt (core);
+  return core->attempt_failed >= admin->attempt || core->refusal != NULL;
+}
+
+static void
+advance_force (struct core *core)
+{
+  const char *why;
+
+  if (core->admin.asked) {
+    if (core->failed_now)
+      answer (core, EIO, "this node's store has failed");
+    else if (core->change == GEN_NONE)
+      answer (core, 0, NULL);
+    return;
+  }
+  why = no_force (core);
+  if (why != NULL)
+    answer (core, EPERM, why);
+  else if (may_force (core)) {
+    core->admin.asked = true;
+    core->record.discard = false;
+    core_begin_change (core, GEN_FORCE, 0, 0);
+    /* The operator's word is as good as a client's. */
+    core->record.answered = true;
+  }
+  else if (core->now_ms >= core->admin.deadline_ms)
+    answer (core, ETIMEDOUT, "the link is being settled");
+}
+
+/* ----------------------------------------------------------- discard */
+
+static const char *
+no_discard (const struct core *core)
+{
+  if (core->failed_now)
+    return "this node's store has failed: mend its disk and restart it first";
+  if (core->record.discard)
+    return "this copy was given up already";
+  if (core->phase != LINK_DECIDED || core->relation != REL_DIVERGED)
+    return "this copy is given up only while the node is diverged, and "
+           "connected to the peer that has the other one";
+  if (core->peer_hello.record.data != DATA_CURRENT)
+    return "the peer's copy cannot replace this one: its store has failed";
+  return NULL;
+}
+
+/* The decision is durable before anything follows from it.  Then the link
+ * begins anew, and what the two say of themselves makes this node the
+ * target: regions that either has written since they parted are compared.
+ */
+static void
+advance_discard (struct core *core)
+{
+  const char *why;
+
+  if (!core->admin.asked) {
+    why = no_discard (core);
+    if (why != NULL) {
+      answer (core, EPERM, why);
+      return;
+    }
+    core->admin.asked = true;
+    core->record.discard = true;
+    core_save (core, true);
+    client_end (core, true, ESHUTDOWN);
+  }
+  if (core->failed_now)
+    answer (core, EIO, "this node's store has failed");
+  else if (core_settled (core)) {
+    if (core->phase == LINK_DECIDED && core->relation == REL_DIVERGED)
+      link_drop_now (core, "this copy was given up");
+    answer (core, 0, NULL);
+  }
+}
+
 /* ----------------------------------------------------- all commands */
 
 void
@@ -178,7 +298,7 @@ on_admin (struct core *core, const struct core_event *event)
     .wish = event->wish,
     .to_me = event->wish.to == ADMIN_TO_ME ||
       (event->wish.to == ADMIN_TO_OTHER && !core_is_primary (core)),
-    .deadline_ms = core->now_ms + core->config.dead_ms + CORE_RETRY_MS,
+    .deadline_ms = core->now_ms + 2 * core->config.dead_ms + CORE_RETRY_MS,
   };
 }
 
@@ -193,6 +313,8 @@ admin_advance (struct core *core)
   }
   switch (core->admin.wish.kind) {
   case ADMIN_SWITCH: advance_switch (core); break;
+  case ADMIN_FORCE: advance_force (core); break;
+  case ADMIN_DISCARD: advance_discard (core); break;
   }
 }
 

@@ -216,7 +216,8 @@ link_changed (struct core *core, enum gen_kind kind)
   bool same_link = core->phase == LINK_DECIDED &&
     core->change_link == core->link;
 
-  if (kind == GEN_SOLO || kind == GEN_TAKEOVER || !same_link)
+  if (kind == GEN_SOLO || kind == GEN_TAKEOVER || kind == GEN_FORCE ||
+      !same_link)
     return;
   if (core->change_adopts) {
     core->relation = REL_SYNC;

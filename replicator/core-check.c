@@ -118,6 +118,7 @@ check_generation (const struct core *core)
   if (core_may_serve (core)) {
     /* I2, I7 */
     assert (record->data == DATA_CURRENT);
+    assert (!record->discard);
     assert (core_is_primary (core));
     assert (core_settled (core) && core_synced (core));
     assert (!record->both || core->relation == REL_SYNC);

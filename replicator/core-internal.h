@@ -195,6 +195,7 @@ struct admin {
   bool to_me;         /* SWITCH: this node shall be primary */
   bool asked;         /* the peer was asked, or offered the role */
   const char *denied; /* its answer, when it was no */
+  uint64_t attempt;   /* FORCE: to reach the peer, must fail; 0: none yet */
   uint64_t deadline_ms;
 };
 
@@ -217,6 +218,7 @@ struct core {
   struct gen_record record; /* as wanted on disk */
   struct wire_hello hello;  /* scratch for HELLO and ADOPT */
   uint64_t now_ms;
+  uint64_t wall_s;
   uint64_t awake_ms; /* until then no event came for dead=, though there
                         was a link: this node was stopped */
   uint64_t random;   /* splitmix state, fed by each event */

@@ -370,7 +370,7 @@ advance_alone (struct core *core)
 {
   bool fit = core->phase == LINK_NONE && core_drained (core) &&
     core->record.data == DATA_CURRENT && core->record.both &&
-    !core->failed_now && !core->stopping;
+    !core->record.discard && !core->failed_now && !core->stopping;
 
   if (!fit)
     return;

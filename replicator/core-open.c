@@ -184,6 +184,8 @@ open_try (struct core *core, struct conn *conn)
     return open_not_now (core);
   if (core->record.data == DATA_SYNCING || core->relation == REL_TARGET)
     return ANSWER (OPEN_NO, "this copy is not complete");
+  if (core->record.discard)
+    return ANSWER (OPEN_NO, "this copy was given up");
   if (core->phase == LINK_DRAINING || core->phase == LINK_HELLO ||
       core->phase == LINK_DROPPING || core->change != GEN_NONE ||
       !core_settled (core) || !core_synced (core))

@@ -201,9 +201,9 @@ core_drained (const struct core *core)
 bool
 core_may_serve (const struct core *core)
 {
-  if (core->record.data != DATA_CURRENT || core->failed_now || core->stopping ||
-      core->change != GEN_NONE || !core_settled (core) || !core_synced (core) ||
-      !core_is_primary (core))
+  if (core->record.data != DATA_CURRENT || core->record.discard ||
+      core->failed_now || core->stopping || core->change != GEN_NONE ||
+      !core_settled (core) || !core_synced (core) || !core_is_primary (core))
     return false;
   if (core->phase == LINK_DRAINING || core->phase == LINK_HELLO)
     return false;
@@ -239,9 +239,11 @@ core_begin_change (struct core *core, enum gen_kind kind, uint64_t client,
     gen_replace (record, core_random (core), session);
   else
     gen_advance (record, kind, core_random (core), client, session);
+  if (!replaces)
+    record->history[0].made_s = (uint32_t) core->wall_s;
   record->primary = record->node;
   record->both = kind == GEN_JOIN || kind == GEN_SWITCH;
-  if (kind == GEN_TAKEOVER)
+  if (kind == GEN_TAKEOVER || kind == GEN_FORCE)
     marks_suspect (core->marks);
   if (!keeps_sessions) {
     client_end (core, false, ESHUTDOWN);
@@ -262,7 +264,7 @@ finish_change (struct core *core)
   if (kind == GEN_NONE || !core_settled (core) || !core_synced (core))
     return false;
   core->change = GEN_NONE;
-  if (kind == GEN_SOLO || kind == GEN_TAKEOVER)
+  if (kind == GEN_SOLO || kind == GEN_TAKEOVER || kind == GEN_FORCE)
     client_solo (core);
   link_changed (core, kind);
   return true;
@@ -377,12 +379,16 @@ core_state_of (const struct core *core, const char **reason)
   if (core->phase == LINK_DECIDED && core->relation == REL_DIVERGED) {
     *reason = core->record.both
       ? "both copies were written apart from each other; this one does not "
-        "serve: to give one up, stop its node, delete its data file and its "
-        "metadata, and start it"
+        "serve: give one up with duetctl discard at its node"
       : "both copies were written apart from each other; this one goes on "
-        "serving its clients: to give one up, stop its node, delete its data "
-        "file and its metadata, and start it";
+        "serving its clients: give one up with duetctl discard at its node";
     return STATE_DIVERGED;
+  }
+  if (core->record.discard && core->record.data == DATA_CURRENT) {
+    *reason = core->refusal != NULL
+      ? core->refusal
+      : "this copy was given up: waits for the peer to bring it up to date";
+    return STATE_SYNCING;
   }
   if (core->record.data == DATA_SYNCING) {
     *reason = core->refusal != NULL ? core->refusal
@@ -464,6 +470,10 @@ core_view (const struct core *core, struct core_view *view)
     .rtt_ms = core->rtt_ms,
     .disk_late_ms = disk_late_ms (core),
   };
+  view->diverged = core->phase == LINK_DECIDED &&
+    core->relation == REL_DIVERGED;
+  if (view->diverged)
+    view->fork = gen_fork (&core->record, &core->peer_hello.record);
   view->state = core_state_of (core, &view->reason);
   late_reason (core, view->state, &view->reason);
   view->refused = core->refusal != NULL && view->reason == core->refusal;
@@ -649,6 +659,7 @@ core_step (struct core *core, const struct core_event *event)
       event->now_ms - core->now_ms > core->config.dead_ms)
     core->awake_ms = event->now_ms;
   core->now_ms = event->now_ms;
+  core->wall_s = event->wall_s;
   core->random ^= event->random;
   dispatch (core, event);
   core_advance (core);

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,8 @@ enum {
   TAKES_TIMEOUT = 8,
   TAKES_ONCE = 16,
   TAKES_WATCH = 32,
+  TAKES_FORCE = 64,
+  TAKES_YES = 128,
 };
 
 enum { WAIT_POLL_MS = 100 };
@@ -92,6 +95,96 @@ run_switchover (const struct options *options)
             duration_text (number (answer, "took_us"), took));
   json_decref (answer);
   return status;
+}
+
+/* ---------------------------------------------------- promote, discard */
+
+/* Ask for COMMAND and tell what the node is then. */
+static int
+tell_node (const struct options *options, json_t *request)
+{
+  int status;
+  json_t *answer = ask_and_check (options->socket, request, &status);
+  const json_t *node = json_object_get (answer, "status");
+
+  if (answer == NULL)
+    return status;
+  if (options->given & TAKES_JSON)
+    show_json (answer);
+  else
+    printf ("this node is %s now: %s\n", text (node, "state"),
+            text (node, "reason"));
+  json_decref (answer);
+  return status;
+}
+
+static int
+run_promote (const struct options *options)
+{
+  if (!(options->given & TAKES_FORCE)) {
+    complain (
+      "promote makes a node serve that cannot know whether its copy is the\n"
+      "newest.  Make sure that the peer does not serve, then say --force.\n"
+      "If both nodes are well, use duetctl switchover.");
+    return EXIT_USAGE;
+  }
+  return tell_node (options,
+                    json_pack ("{s:s, s:b}", "command", "promote", "force", 1));
+}
+
+static void
+show_loss (const json_t *status)
+{
+  const json_t *diverged = json_object_get (status, "diverged");
+  time_t since = (time_t) number (diverged, "since");
+  char size[SIZE_TEXT], when[SIZE_TEXT] = "a time that is not known";
+  struct tm local;
+
+  if (since != 0 && localtime_r (&since, &local) != NULL)
+    strftime (when, sizeof when, "%Y-%m-%d %H:%M:%S", &local);
+  printf ("Both copies were written apart from each other.\n"
+          "This one, at node %s, was, since %s,\n"
+          "in at most %" PRIu64 " blocks, %s.  These writes would be lost,\n"
+          "and the volume would be as the peer has it.\n",
+          text (status, "node"), when, number (diverged, "dirty_blocks"),
+          size_text (number (diverged, "dirty_bytes"), size));
+}
+
+/* Does the operator, having seen what is lost, say yes? */
+static bool
+is_sure (void)
+{
+  char line[16];
+
+  printf ("Give this copy up?  Type yes: ");
+  fflush (stdout);
+  return fgets (line, sizeof line, stdin) != NULL &&
+    strcmp (line, "yes\n") == 0;
+}
+
+static int
+run_discard (const struct options *options)
+{
+  int status;
+  json_t *answer = ask_and_check (
+    options->socket, json_pack ("{s:s}", "command", "status"), &status);
+
+  if (answer == NULL)
+    return status;
+  if (!json_is_object (json_object_get (answer, "diverged"))) {
+    complain ("this node is %s, not diverged: there is nothing to give up.",
+              text (answer, "state"));
+    json_decref (answer);
+    return EXIT_REFUSED;
+  }
+  if (!(options->given & TAKES_JSON))
+    show_loss (answer);
+  json_decref (answer);
+  if (!(options->given & TAKES_YES) && !is_sure ()) {
+    complain ("nothing was changed.");
+    return EXIT_REFUSED;
+  }
+  return tell_node (options, json_pack ("{s:s}", "command", "discard"));
 }
 
 /* ----------------------------------------------------------------- wait */
@@ -204,6 +297,10 @@ static const struct {
     TAKES_JSON | TAKES_ONCE, run_events },
   { "switchover", NULL, "make the other node primary; both stay in sync",
     TAKES_JSON | TAKES_TO | TAKES_END_PLAIN, run_switchover },
+  { "promote", NULL, "make a node serve that has lost its peer: --force",
+    TAKES_JSON | TAKES_FORCE, run_promote },
+  { "discard", NULL, "diverged: give this copy up for the peer's",
+    TAKES_JSON | TAKES_YES, run_discard },
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
@@ -226,6 +323,8 @@ show_help (void)
           "      --to=WHICH       switchover: to this, peer, or the other\n"
           "      --end-plain      switchover: cut off clients without proxy\n"
           "      --timeout=S      wait: give up after so many seconds\n"
+          "      --force          promote: the peer may have newer data\n"
+          "      --yes            discard: do not ask\n"
           "      --watch[=TIMES]  status: draw it anew twice a second\n"
           "      --once           events: end after those that there are\n"
           "  -h, --help           print this and exit\n"
@@ -308,7 +407,9 @@ main (int argc, char **argv)
     OPTION_END_PLAIN,
     OPTION_TIMEOUT,
     OPTION_ONCE,
-    OPTION_WATCH
+    OPTION_WATCH,
+    OPTION_FORCE,
+    OPTION_YES
   };
   static const struct option names[] = {
     { "socket", required_argument, NULL, 's' },
@@ -316,6 +417,8 @@ main (int argc, char **argv)
     { "to", required_argument, NULL, OPTION_TO },
     { "end-plain", no_argument, NULL, OPTION_END_PLAIN },
     { "timeout", required_argument, NULL, OPTION_TIMEOUT },
+    { "force", no_argument, NULL, OPTION_FORCE },
+    { "yes", no_argument, NULL, OPTION_YES },
     { "watch", optional_argument, NULL, OPTION_WATCH },
     { "once", no_argument, NULL, OPTION_ONCE },
     { "help", no_argument, NULL, 'h' },
@@ -338,6 +441,8 @@ main (int argc, char **argv)
       if (!read_timeout (&options, optarg))
         return wrong_usage ();
       break;
+    case OPTION_FORCE: options.given |= TAKES_FORCE; break;
+    case OPTION_YES: options.given |= TAKES_YES; break;
     case OPTION_WATCH:
       options.given |= TAKES_WATCH;
       options.times = optarg != NULL ? strtoul (optarg, NULL, 10) : 0;

@@ -29,7 +29,8 @@ how_to_serve (const struct engine *engine, const struct core_view *view)
     return "; takeover=manual: to make it primary, restart it with "
            "takeover=any";
   return "; waits for the peer, or for a client that was served before and "
-         "comes through its proxy (or restart it with takeover=any)";
+         "comes through its proxy (or for the operator: duetctl promote "
+         "--force)";
 }
 
 void

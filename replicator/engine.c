@@ -307,6 +307,7 @@ engine_step_locked (struct engine *engine, struct core_event *event)
 
   do {
     event->now_ms = engine_now_ms ();
+    event->wall_s = (uint64_t) time (NULL);
     event->random = random_locked (engine);
     actions = core_step (engine->core, event);
     for (i = 0; i < actions->count; i++)

@@ -288,19 +288,23 @@ is_void (const struct branch *branch, const struct branch *other)
     newest_session (branch, branch->client);
 }
 
+uint32_t
+gen_fork (const struct gen_record *me, const struct gen_record *peer)
+{
+  uint32_t mine = 0;
+
+  while (mine < me->history_count && !gen_knows (peer, me->history[mine].gen))
+    mine++;
+  return mine;
+}
+
 /* Both have generations that the other does not know. */
 static enum gen_verdict
 decide_fork (const struct gen_record *me, const struct gen_record *peer)
 {
-  uint32_t mine, theirs;
+  uint32_t mine = gen_fork (me, peer), theirs = gen_fork (peer, me);
   struct branch a, b;
 
-  for (mine = 0; mine < me->history_count; ++mine)
-    if (gen_knows (peer, me->history[mine].gen))
-      break;
-  for (theirs = 0; theirs < peer->history_count; ++theirs)
-    if (gen_knows (me, peer->history[theirs].gen))
-      break;
   if (mine == me->history_count || theirs == peer->history_count)
     return GEN_DIVERGED; /* nothing in common */
   if (!gen_id_equal (me->history[mine].gen, peer->history[theirs].gen))
@@ -457,6 +461,9 @@ blank_text (const struct gen_record *me)
 static const char *
 stale_text (const struct gen_record *me, const struct gen_record *peer)
 {
+  if (me->discard && peer->discard)
+    return "both copies were given up: say which one to keep with duetctl "
+           "promote --force at its node";
   if (me->data == DATA_FAILED && peer->data == DATA_FAILED)
     return "both copies are on disks that have failed; " WAY_OUT;
   if (me->data == DATA_FAILED)

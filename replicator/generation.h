@@ -41,6 +41,8 @@ struct generation {
   uint64_t client;  /* client it was made for; 0: nobody's request */
   uint64_t session; /* that client's session; 0 with client 0 */
   uint32_t kind;    /* enum gen_kind */
+  uint32_t made_s;  /* when this node made it, since 1970, for people; 0:
+                       not known.  The peer is not told. */
 };
 
 /* What a node's copy is worth. */
@@ -136,6 +138,9 @@ void gen_replace (struct gen_record *record, uint64_t random, uint64_t session);
  * node at a create or switch); node, peer and size stay.
  */
 void gen_adopt (struct gen_record *record, const struct gen_record *other);
+
+/* How many of ME's newest generations PEER does not know. */
+uint32_t gen_fork (const struct gen_record *me, const struct gen_record *peer);
 
 /* The table of docs/architecture.md, "Generations".  Symmetric: what it
  * says of (A, B) is the mirror of what it says of (B, A).

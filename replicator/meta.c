@@ -32,7 +32,8 @@
  *      80  48 bytes of zeros
  *     128  32 generations of 40 bytes, the present one first:
  *              0  u64 epoch (not 0), 8 u64 id, 16 u64 client,
- *             24  u64 session, 32 u32 kind (enum gen_kind), 36 u32 0
+ *             24  u64 session, 32 u32 kind (enum gen_kind), 36 u32 when
+ *             it was made, in seconds since 1970, 0: not known
  *          those from history_count on are zeros
  *    1408  zeros
  *    4092  u32  crc             CRC32C of bytes 0 .. 4091
@@ -193,6 +194,7 @@ meta_encode (const struct gen_record *record, uint64_t sequence,
     put64 (at + 16, entry->client);
     put64 (at + 24, entry->session);
     put32 (at + 32, entry->kind);
+    put32 (at + 36, entry->made_s);
   }
   put32 (slot + SLOT_CRC, wire_crc32c (slot, SLOT_CRC));
 
@@ -217,8 +219,8 @@ decode_history (const uint8_t *slot, struct gen_record *record)
     entry->client = get64 (at + 16);
     entry->session = get64 (at + 24);
     entry->kind = get32 (at + 32);
-    if (entry->gen.epoch == 0 || entry->kind >= GEN_KIND_COUNT ||
-        get32 (at + 36) != 0)
+    entry->made_s = get32 (at + 36);
+    if (entry->gen.epoch == 0 || entry->kind >= GEN_KIND_COUNT)
       return false;
   }
 

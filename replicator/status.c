@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "marks.h"
 #include "status.h"
 
 enum { ID_TEXT = 17 };
@@ -104,6 +105,26 @@ resync_json (const struct engine_status *status)
                     number (status->resync_bytes_per_second));
 }
 
+/* What only this copy has, when the two were written apart: it would be
+ * lost if this copy was given up.
+ */
+static json_t *
+diverged_json (const struct engine_status *status)
+{
+  const struct core_view *view = &status->view;
+  const struct gen_record *record = &view->record;
+  uint32_t made_s = 0;
+
+  if (!view->diverged)
+    return json_null ();
+  if (view->fork > 0)
+    made_s = record->history[view->fork - 1].made_s;
+  return json_pack ("{s:o, s:o, s:o, s:o}", "generations", number (view->fork),
+                    "since", made_s != 0 ? number (made_s) : json_null (),
+                    "dirty_bytes", number (view->dirty_bytes), "dirty_blocks",
+                    number (view->dirty_bytes / MARKS_BLOCK));
+}
+
 static json_t *
 figures_json (const struct engine_figures *figures)
 {
@@ -164,13 +185,14 @@ status_json (const struct engine_status *status)
 
   return json_pack (
     "{s:o, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
-    " s:o, s:o}",
+    " s:o, s:o, s:o}",
     "volume", id_or_null (record->volume), "node", id_json (record->node),
     "state", core_state_name (view->state), "reason", status->reason, "serving",
     (int) view->serving, "generation", generation_json (record), "members",
     members_json (record), "peer", peer_json (status), "dirty_bytes",
-    number (view->dirty_bytes), "resync", resync_json (status), "requests",
-    requests_json (status), "size_bytes", number (record->size), "rss_bytes",
-    rss_json (), "fdatasyncs", number (status->fdatasyncs), "sync_callers",
-    number (status->sync_callers), "link", link_json (status));
+    number (view->dirty_bytes), "resync", resync_json (status), "diverged",
+    diverged_json (status), "requests", requests_json (status), "size_bytes",
+    number (record->size), "rss_bytes", rss_json (), "fdatasyncs",
+    number (status->fdatasyncs), "sync_callers", number (status->sync_callers),
+    "link", link_json (status));
 }

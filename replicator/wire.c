@@ -303,6 +303,7 @@ decode_history (const uint8_t *payload, struct gen_record *record)
     entry->client = get_u64 (at + 16);
     entry->session = get_u64 (at + 24);
     entry->kind = get_u32 (at + 32);
+    entry->made_s = 0;
     if (entry->gen.epoch == 0 || entry->kind >= GEN_KIND_COUNT ||
         get_u32 (at + 36) != 0)
       return false;

@@ -65,6 +65,9 @@ static const struct {
     { "{\"number\":1,\"time_ms\":1000,\"what\":\"start\"",
       "\"generation\":{\"epoch\":3,\"id\":\"0000000000000033\"}}\n" } },
   { "-s %s.not events", 3, { "no such socket" } },
+  { "-s %s promote", 2, { "does not serve", "--force" } },
+  { "-s %s discard", 1, { "is primary, not diverged" } },
+  { "-s %s discard --yes", 1, { "is primary, not diverged" } },
   { "-s %s wait primary", 0, { "" } },
   { "-s %s wait primary --timeout 0.5", 0, { "" } },
   { "-s %s wait serving --timeout=0", 0, { "" } },
@@ -144,12 +147,83 @@ static const struct {
     { .to = ADMIN_TO_OTHER },
     0,
     "\"took_us\": " },
+  { "-s %s promote --force",
+    "",
+    { .kind = ADMIN_FORCE },
+    0,
+    "this node is primary now: the peer" },
+  { "-s %s promote --force --json",
+    "",
+    { .kind = ADMIN_FORCE },
+    0,
+    "\"status\": {" },
+  { "-s %s promote --force",
+    "no peer",
+    { .kind = ADMIN_FORCE },
+    1,
+    "says: no peer" },
+  { "-s %s discard --yes",
+    "",
+    { .kind = ADMIN_DISCARD },
+    0,
+    "These writes would be lost" },
+  { "-s %s discard --yes --json",
+    "",
+    { .kind = ADMIN_DISCARD },
+    0,
+    "\"dirty_blocks\": 3" },
+  { "-s %s discard --yes",
+    "",
+    { .kind = ADMIN_DISCARD },
+    0,
+    "in at most 3 blocks, 12 KiB." },
   { "-s %s switchover",
     "no: 50% less",
     { .to = ADMIN_TO_OTHER },
     1,
     "the node says: no: 50% less" },
 };
+
+/* What is typed: into PATH.says. */
+static void
+say (const char *line)
+{
+  char file[128];
+
+  snprintf (file, sizeof file, "%s.says", path);
+
+  FILE *says = fopen (file, "we");
+  ck_assert_ptr_nonnull (says);
+  fputs (line, says);
+  ck_assert_int_eq (fclose (says), 0);
+}
+
+/* Nobody, or somebody who does not say yes: nothing is asked for. */
+START_TEST (duetctl_asks_before_a_discard)
+{
+  static const char *const sayings[] = { "", "y\n", "no\n", "yes!\n" };
+  static char output[ANSWER_BYTES];
+  char arguments[256];
+
+  start_control ();
+  fake.view.diverged = true;
+  wished.kind = ADMIN_SWITCH;
+  for (int i = 0; i < COUNT (sayings); i++) {
+    snprintf (arguments, sizeof arguments, "-s %s discard < %s.says", path,
+              path);
+    say (sayings[i]);
+    ck_assert_int_eq (run_duetctl (arguments, output), 1);
+    ck_assert_msg (strstr (output, "nothing was changed") != NULL, "%s",
+                   output);
+    ck_assert_int_eq (wished.kind, ADMIN_SWITCH);
+  }
+  say ("yes\n");
+  ck_assert_int_eq (run_duetctl (arguments, output), 0);
+  ck_assert_int_eq (wished.kind, ADMIN_DISCARD);
+  snprintf (arguments, sizeof arguments, "%s.says", path);
+  ck_assert_int_eq (unlink (arguments), 0);
+}
+END_TEST
 
 START_TEST (duetctl_tells_wishes)
 {
@@ -159,6 +233,9 @@ START_TEST (duetctl_tells_wishes)
   start_control ();
   fake_refusal = wishes[_i].refusal;
   wished = (struct core_wish){ .end_plain = !wishes[_i].wish.end_plain };
+  fake.view.diverged = wishes[_i].wish.kind == ADMIN_DISCARD;
+  fake.view.fork = 1;
+  fake.view.dirty_bytes = 3 * 4096;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
   snprintf (arguments, sizeof arguments, wishes[_i].arguments, path);
@@ -220,6 +297,7 @@ main (void)
   tcase_set_timeout (tcase, 2 * PATIENCE_S);
   tcase_add_checked_fixture (tcase, make_folder, remove_folder);
   tcase_add_loop_test (tcase, duetctl_shows_and_says, 0, COUNT (runs));
+  tcase_add_test (tcase, duetctl_asks_before_a_discard);
   tcase_add_loop_test (tcase, duetctl_tells_wishes, 0, COUNT (wishes));
   tcase_add_loop_test (tcase, duetctl_takes_any_answer, 0, COUNT (answers));
   runner = srunner_create (suite);

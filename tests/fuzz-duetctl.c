@@ -57,6 +57,8 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     { "duetctl", "-sx", "status", "--watch=1", NULL },
     { "duetctl", "-sx", "events", "--once", NULL },
     { "duetctl", "-sx", "events", "--once", "--json", NULL },
+    { "duetctl", "-sx", "promote", "--force", NULL },
+    { "duetctl", "-sx", "discard", "--yes", NULL },
     { "duetctl", "-sx", "wait", "insync", "--timeout=0", NULL },
   };
   int status, count;

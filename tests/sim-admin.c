@@ -8,7 +8,11 @@
 
 enum { SLACK_MS = 200 };
 
-static const char *const names[] = { [ADMIN_SWITCH] = "switchover" };
+static const char *const names[] = {
+  [ADMIN_SWITCH] = "switchover",
+  [ADMIN_FORCE] = "promotion by force",
+  [ADMIN_DISCARD] = "its copy to be given up",
+};
 
 static void
 overdue (struct sim *sim, const struct sim_event *event)
@@ -30,7 +34,7 @@ admin_ask (struct sim *sim, struct node *node, const struct core_wish *wish)
 {
   struct core_event event = { .type = EV_ADMIN, .wish = *wish };
   struct sim_event late = node_event (node, overdue);
-  uint64_t limit_ms = sim->dead_ms + CORE_RETRY_MS;
+  uint64_t limit_ms = 2 * sim->dead_ms + CORE_RETRY_MS;
 
   if (!node->alive || node->wishing)
     return;
@@ -59,6 +63,26 @@ check_switched (struct sim *sim, const struct node *node)
     sim_fail (sim, "%c switched, but to the wrong side", 'A' + node->index);
 }
 
+static void
+check_granted (struct sim *sim, const struct node *node)
+{
+  const struct gen_record *record = core_record (node->core);
+
+  switch (node->wish.kind) {
+  case ADMIN_SWITCH: check_switched (sim, node); break;
+  case ADMIN_FORCE:
+    if (record->both || record->discard || record->primary != record->node ||
+        node->disk.record.history[0].kind != GEN_FORCE)
+      sim_fail (sim, "%c was promoted and is not", 'A' + node->index);
+    break;
+  case ADMIN_DISCARD:
+    if (!node->disk.record.discard)
+      sim_fail (sim, "%c gives its copy up, but not durably",
+                'A' + node->index);
+    break;
+  }
+}
+
 void
 admin_done (struct sim *sim, struct node *node,
             const struct core_action *action)
@@ -70,5 +94,23 @@ admin_done (struct sim *sim, struct node *node,
   node->wishing = false;
   sim->wishes_granted += action->error == 0;
   if (action->error == 0)
-    check_switched (sim, node);
+    check_granted (sim, node);
+}
+
+/* In the end the operator decides what nobody else can: one of two copies
+ * that were written apart is given up, or, if both were, one is kept.
+ */
+void
+admin_resolve (struct sim *sim)
+{
+  const struct gen_record *a = core_record (sim->nodes[0].core);
+  const struct gen_record *b = core_record (sim->nodes[1].core);
+  struct core_wish wish = { .kind = ADMIN_DISCARD };
+  int loser = (int) (sim->options.seed / 2 % SIM_NODES);
+
+  if (a->discard && b->discard)
+    wish.kind = ADMIN_FORCE;
+  else if (!check_diverged (sim))
+    return;
+  admin_ask (sim, &sim->nodes[loser], &wish);
 }

@@ -175,7 +175,8 @@ check_record (struct sim *sim, int node, const struct gen_record *record)
 {
   struct seen_gen *seen;
 
-  if (record->data == DATA_SYNCING)
+  /* The operator may decide otherwise. */
+  if (record->data == DATA_SYNCING && !record->discard)
     check_void (sim, node);
   if (record->history_count == 0 ||
       find_gen (sim, record->history[0].gen) != NULL)

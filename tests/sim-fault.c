@@ -49,6 +49,15 @@ const struct model sim_models[MODE_COUNT] = {
     .proxied_max = 1, .plain_min = 1, .plain_max = 2,
     .takeover = TAKEOVER_ANY,
   },
+  [MODE_FORCE] = {
+    .name = "force",
+    .text = "as one; and the operator promotes nodes by force and gives"
+            " copies up at any moment: what was answered may be lost, the"
+            " pair must be whole in the end",
+    .proxied_min = 1, .proxied_max = 1,
+    .takeover = TAKEOVER_PROXY, .partition = true,
+    .split = true, .force = true,
+  },
 };
 
 static uint64_t
@@ -91,12 +100,16 @@ static const struct weight {
   { FAULT_SWITCH, 3, 4, 2 },
   { FAULT_CLIENT_STALL, 3, 3, 1 },
   { FAULT_CLIENT_LATE, 2, 2, 1 },
+  { FAULT_FORCE, 0, 12, 0 },
+  { FAULT_DISCARD, 0, 8, 0 },
 };
 
 static uint32_t
 weight_of (const struct sim *sim, const struct weight *weight)
 {
-  if (!(sim->fault_kinds >> weight->kind & 1))
+  bool forced = weight->kind == FAULT_FORCE || weight->kind == FAULT_DISCARD;
+
+  if (!(sim->fault_kinds >> weight->kind & 1) || (forced && !sim->model->force))
     return 0;
   if (sim->model->store)
     return weight->store;
@@ -452,6 +465,14 @@ strike_switch (struct sim *sim, const struct fault *fault)
 }
 
 static void
+strike_wish (struct sim *sim, const struct fault *fault, enum core_admin kind)
+{
+  struct core_wish wish = { .kind = kind };
+
+  admin_ask (sim, &sim->nodes[fault->node], &wish);
+}
+
+static void
 strike_client (struct sim *sim, const struct fault *fault)
 {
   struct client *client = &sim->clients[fault->client % sim->client_count];
@@ -512,6 +533,8 @@ strike (struct sim *sim, const struct fault *fault)
     "switch",
     "client-stall",
     "client-late",
+    "force",
+    "discard",
   };
   struct node *node = &sim->nodes[fault->node];
 
@@ -541,6 +564,8 @@ strike (struct sim *sim, const struct fault *fault)
       node->pause_until = sim->now_us + fault->length_us;
     break;
   case FAULT_SWITCH: strike_switch (sim, fault); break;
+  case FAULT_FORCE: strike_wish (sim, fault, ADMIN_FORCE); break;
+  case FAULT_DISCARD: strike_wish (sim, fault, ADMIN_DISCARD); break;
   case FAULT_IDLE: sim->idle_until = sim->now_us + 14000 * SIM_MS; break;
   case FAULT_SLOW:
   case FAULT_READ:
@@ -684,6 +709,9 @@ fault_heal (struct sim *sim)
     sim->clients[c].late_us = 0;
     for (n = 0; n < SIM_NODES; n++)
       sim->clients[c].cut_until[n] = n == sim->cut_for_good ? SIM_NEVER / 2 : 0;
-    load_start (sim, &sim->clients[c], false);
+    /* It may know generations that were given up. */
+    if (sim->model->force)
+      load_crash (sim, &sim->clients[c]);
+    load_start (sim, &sim->clients[c], sim->model->force);
   }
 }

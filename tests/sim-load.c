@@ -277,7 +277,7 @@ load_init (struct sim *sim)
 static bool
 may_forget (struct sim *sim, const struct client *client)
 {
-  if (check_may_forget (sim))
+  if (check_may_forget (sim) || sim->model->force)
     return true;
   if (!sim->model->partition || !client->proxied || sim_chance (sim, 2))
     return false;

@@ -316,7 +316,9 @@ poll_heal (struct sim *sim, uint64_t elapsed_ms)
     enter (sim, PHASE_QUIET);
     return;
   }
-  if (sim->may_split && check_diverged (sim)) {
+  if (sim->model->force)
+    admin_resolve (sim);
+  else if (sim->may_split && check_diverged (sim)) {
     enter (sim, PHASE_DONE);
     return;
   }
@@ -363,7 +365,8 @@ poll (struct sim *sim, const struct sim_event *event)
   case PHASE_READ:
     if (load_idle (sim) && sim->read_next >= sim->cells) {
       check_identical (sim);
-      history_check (sim);
+      if (!sim->model->split)
+        history_check (sim);
       enter (sim, PHASE_DONE);
     }
     else if (elapsed_ms > READ_LIMIT_MS)

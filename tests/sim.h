@@ -390,6 +390,7 @@ enum sim_mode {
   MODE_MANY,
   MODE_PLAIN,
   MODE_ANY,
+  MODE_FORCE,
   MODE_COUNT,
 };
 
@@ -403,6 +404,7 @@ struct model {
   bool partition; /* links and pauses, any number at once */
   bool store;     /* store errors */
   bool split;     /* two nodes may acknowledge apart from each other */
+  bool force;     /* the operator promotes and gives up */
 };
 
 enum fault_kind {
@@ -433,6 +435,8 @@ enum fault_kind {
   FAULT_SWITCH,
   FAULT_CLIENT_STALL,
   FAULT_CLIENT_LATE,
+  FAULT_FORCE,
+  FAULT_DISCARD,
   FAULT_KINDS,
 };
 
@@ -690,6 +694,7 @@ void admin_ask (struct sim *sim, struct node *node,
                 const struct core_wish *wish);
 void admin_done (struct sim *sim, struct node *node,
                  const struct core_action *action);
+void admin_resolve (struct sim *sim);
 
 /* sim-check.c */
 void check_cell (struct sim *sim, uint32_t cell);

@@ -260,11 +260,10 @@ do_wake (struct sim *sim, const struct step_arguments *arguments)
 /* --- the administrator --------------------------------------------------- */
 
 static void
-ask_switch (struct sim *sim, const struct step_arguments *arguments,
-            bool end_plain)
+ask_for (struct sim *sim, const struct step_arguments *arguments,
+         struct core_wish wish)
 {
   struct node *node = &sim->nodes[arguments->node];
-  struct core_wish wish = { .kind = ADMIN_SWITCH, .end_plain = end_plain };
 
   if (!node->alive || node->wishing)
     sim_fail (sim, "this node cannot be asked now");
@@ -274,13 +273,26 @@ ask_switch (struct sim *sim, const struct step_arguments *arguments,
 static void
 do_switch (struct sim *sim, const struct step_arguments *arguments)
 {
-  ask_switch (sim, arguments, false);
+  ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_SWITCH });
 }
 
 static void
 do_switch_plain (struct sim *sim, const struct step_arguments *arguments)
 {
-  ask_switch (sim, arguments, true);
+  ask_for (sim, arguments,
+           (struct core_wish){ .kind = ADMIN_SWITCH, .end_plain = true });
+}
+
+static void
+do_force (struct sim *sim, const struct step_arguments *arguments)
+{
+  ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_FORCE });
+}
+
+static void
+do_discard (struct sim *sim, const struct step_arguments *arguments)
+{
+  ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_DISCARD });
 }
 
 /* --- disks -------------------------------------------------------------- */
@@ -545,6 +557,8 @@ static const struct step steps[] = {
   { "NODE is asked to switch over", do_switch, false },
   { "NODE is asked to switch over and end plain clients", do_switch_plain,
     false },
+  { "NODE is promoted by force", do_force, false },
+  { "NODE's copy is given up", do_discard, false },
   { "the link is cut", do_cut, false },
   { "the link heals", do_heal, false },
   { "the connection breaks", do_reset, false },

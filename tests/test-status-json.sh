@@ -8,21 +8,24 @@
 
 kinds='read write trim zero flush extents cache'
 
-# The keys in the manual, one a line; those of a resync are left out
-# unless asked for, for there it says null.
+# The keys in the manual, one a line; those of a resync and of what has
+# diverged are left out unless asked for (yes, diverged), for there it says
+# null.
 promised ()
 {
   sed -n '/^=head1 JSON/,/^=head2/s/^ \([a-z][A-Za-z0-9_.]*\)\( .*\)*$/\1/p' \
-    docs/duetctl.pod | grep -v '^resync$\|^requests$' |
+    docs/duetctl.pod | grep -v '^resync$\|^diverged$\|^requests$' |
     while read -r key; do
       case $key in
-        resync.*) [ "$1" = no ] || echo "$key" ;;
+        resync.*) [ "$1" != yes ] || echo "$key" ;;
+        diverged.*) [ "$1" != diverged ] || echo "$key" ;;
         requests.KIND.*)
           for kind in $kinds; do echo "requests.$kind.${key##*.}"; done ;;
         *) echo "$key" ;;
       esac
     done
   [ "$1" = yes ] || echo resync
+  [ "$1" = diverged ] || echo diverged
 }
 
 # The keys that lead to a value; a list counts as one.
@@ -34,7 +37,7 @@ present ()
          | join (".")' "$1"
 }
 
-# check NAME [yes]: NAME's keys now; yes if it resyncs.
+# check NAME [yes|diverged]: NAME's keys now; yes if it resyncs.
 check ()
 {
   node_status "$1" > "$dir/status"
