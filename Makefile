@@ -337,8 +337,8 @@ DEPS := gcc make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev libnbd-bin \
   dpkg-dev libgnutls28-dev debian-archive-keyring
 # For `make tidy`, CC=clang and `make fuzz`.
 DEPS_DEV := $(DEPS) clang clang-format llvm libclang-rt-dev
-# For `make bench`: the plots, and qemu-storage-daemon, the contestant.
-DEPS_BENCH := $(DEPS) gnuplot-nox qemu-system-common
+# For `make bench`: plots, qemu-storage-daemon the contestant, counts.
+DEPS_BENCH := $(DEPS) gnuplot-nox qemu-system-common strace
 
 KEYRINGS := /usr/share/keyrings
 
@@ -531,7 +531,7 @@ help:
 	@echo 'make bench          tables, plots and results.json in bench/out'
 	@echo '  BENCH=full        ten minutes; quick: two; smoke: seconds'
 	@echo '  DIR=build         folder of the data, on the disk that is meant'
-	@echo '  PARTS="jobs pauses figures growth"  OUT=bench/out'
+	@echo '  PARTS="jobs pauses figures growth counts"  OUT=bench/out'
 	@echo 'V=1                 show the commands'
 	@echo 'make stories-update rewrite the traces in tests/stories'
 	@echo 'make tidy           layout, lengths, imports of the pure objects'

@@ -132,6 +132,24 @@ def growth_lines(results):
     return lines
 
 
+def counts_lines(results):
+    rows = []
+    for job, r in results['counts'].items():
+        for who, slept in r['sleeps'].items():
+            calls = sorted(r['calls'].get(who, {}).items(),
+                           key=lambda call: -call[1])
+            if slept > 0.1 or any(n > 0.1 for _, n in calls):
+                rows.append((job, who, f'{slept:.2f}', ', '.join(
+                    f'{call} {n:.2f}' for call, n in calls if n >= 0.01)))
+    lines = section('Costs of one request', [
+        'request', 'process', 'sleeps', 'system calls'], rows)
+    return lines + section('Counted by the nodes, for one request', [
+        'request', 'what', 'primary', 'backup'], [
+        (job, what.replace('_', ' '), f'{pair[0]:.2f}', f'{pair[1]:.2f}')
+        for job, r in results['counts'].items()
+        for what, pair in r['costs'].items()])
+
+
 # ----------------------------------------------------------------- plots
 
 def draw_jobs(out, results):
@@ -224,7 +242,7 @@ def draw_growth(out, results):
 
 
 LINES = {'jobs': jobs_lines, 'pauses': pauses_lines, 'figures': figures_lines,
-         'growth': growth_lines}
+         'growth': growth_lines, 'counts': counts_lines}
 DRAW = {'jobs': draw_jobs, 'pauses': draw_pauses, 'figures': draw_figures,
         'growth': draw_growth}
 
@@ -234,7 +252,7 @@ def write(results, out):
     parts = [part for part in LINES if part in results]
     results['reach'] = list(reach.rows(results))
     for part in parts:
-        DRAW[part](out, results)
+        DRAW.get(part, lambda *_: None)(out, results)
     for stage in ('killed', 'transitions'):  # those are in the plots' data
         results.get('figures', {}).get(stage, {}).pop('requests', None)
     lines = machine_lines(results) + reach_lines(results)

@@ -5,7 +5,7 @@
 `make bench` calls it.  BENCH=full (ten minutes), quick (two) or smoke
 (seconds, to see that it still works; its figures mean nothing); DIR= is
 the folder of the data files, which must be on the disk that is meant;
-PARTS="jobs pauses figures growth" chooses.  Prints tables, and writes
+PARTS="jobs pauses figures growth counts" chooses.  Prints tables, and writes
 results.json, data, plots and table.md to OUT (bench/out).
 """
 
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 
+import counts
 import figures
 import growth
 import jobs
@@ -47,20 +48,21 @@ class Scale:
     idle_s: float
     sizes: tuple       # of volumes
     starts: int
+    counted: int       # requests whose costs are counted
 
 
 SCALES = {
     'full': Scale(256 * MIB, 5, 0.5, 0.1, 30, 3, 4,
                   (0, 10, 25, 50, 75, 90, 100),
                   (10 * MIB, 100 * MIB, GIB, 4 * GIB), 3,
-                  (GIB, 16 * GIB, 256 * GIB, 1024 * GIB), 4),
+                  (GIB, 16 * GIB, 256 * GIB, 1024 * GIB), 4, 4000),
     'quick': Scale(128 * MIB, 3, 0.15, 0.05, 5, 1, 1, (0, 50, 100),
-                   (10 * MIB, 100 * MIB), 1, (GIB, 256 * GIB), 2),
+                   (10 * MIB, 100 * MIB), 1, (GIB, 256 * GIB), 2, 1000),
     'smoke': Scale(8 * MIB, 1, 0.03, 0, 1, 0, 0.1, (50,),
-                   (4 * MIB,), 0.1, (64 * MIB,), 1),
+                   (4 * MIB,), 0.1, (64 * MIB,), 1, 50),
 }
 PARTS = {'jobs': jobs, 'pauses': pauses, 'figures': figures,
-         'growth': growth}
+         'growth': growth, 'counts': counts}
 
 
 class Bench:

@@ -21,6 +21,8 @@ jq -e '
   and (.figures.conflicts | all (.count == 1000))
   and all (.growth.dirty[]; .seconds > 0 and .writes > 0)
   and (.growth.clients | length == 8)
+  and (.counts | length == 5)
+  and all (.counts[]; .sleeps.primary > 0 and .costs.fdatasyncs[0] >= 0)
   and (.reach | length > 20)
   and (.machine.versions | length > 4)' "$dir/out/results.json" > /dev/null ||
   fail 'results.json is not what it should be'
