@@ -225,6 +225,7 @@ link_changed (struct core *core, enum gen_kind kind)
     core->switching = SWITCH_NONE;
     if (kind == GEN_SWITCH)
       sync_switched (core);
+    core->marks_sent = false; /* the next switch owes the peer none of them */
     link_send (core, WIRE_ADOPTED);
     return;
   }

@@ -427,6 +427,18 @@ strike_hang (struct sim *sim, const struct fault *fault)
                 (uint32_t) fault->node, 0);
 }
 
+/* Not so slow that a disk counts as hanging, which takes ten times dead=;
+ * and where both nodes must hear of each other, not so slow that a
+ * handshake, which waits for some operations, ends at dead=.
+ */
+static uint64_t
+slowest (const struct sim *sim)
+{
+  uint64_t dead_us = sim->dead_ms * SIM_MS;
+
+  return sim->model->partition ? dead_us : dead_us / 8;
+}
+
 static void
 strike_disk (struct sim *sim, const struct fault *fault)
 {
@@ -439,8 +451,7 @@ strike_disk (struct sim *sim, const struct fault *fault)
       sim->model->partition)
     strike_hang (sim, fault);
   else if (fault->kind == FAULT_SLOW)
-    /* Not so slow that it counts as hanging, which takes ten times dead. */
-    disk->slow_us = 1000 + fault->length_us / 8 % (3 * sim->dead_ms * SIM_MS);
+    disk->slow_us = 1000 + fault->length_us / 8 % slowest (sim);
   else {
     sim->store_fault = true;
     disk->fail_read = fault->kind == FAULT_READ;
