@@ -684,8 +684,10 @@ fault_on_action (struct sim *sim, int node, enum core_action_type type)
     (struct sim_event){ .run = fire, .node = -1, .a = sim->fault_next });
 }
 
-/* No more faults: everything is repaired now; only a path between clients
- * and a node may stay cut, for which the other path must do.
+/* No more faults: everything is repaired now, but a node that is stopped
+ * wakes up when its time has come, and so does what waits in it.  Only a
+ * path between clients and a node may stay cut, for which the other path
+ * must do.
  */
 void
 fault_heal (struct sim *sim)
@@ -706,7 +708,6 @@ fault_heal (struct sim *sim)
     disk->fail_read = disk->fail_write = disk->fail_space = false;
     disk->fail_sync = disk->fail_meta = false;
     disk->slow_us = 0;
-    node->pause_until = 0;
     if (node->alive) {
       core_view (node->core, &view);
       if (view.state == STATE_FAILED)
