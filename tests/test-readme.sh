@@ -19,11 +19,11 @@ sed -i 's/^build\/nbdkit/env "${preload[@]}" &/' "$dir/commands"
 
 next_pid ()
 {
-  local name
-  for name in a b proxy; do
-    [ -e "$dir/$name.pid" ] || break
-  done
-  echo "$dir/$name.pid"
+  # The file itself may come late: nbdkit has gone into the background.
+  echo >> "$dir/started"
+  sed -n "$(wc -l < "$dir/started")p" <<< "a
+b
+proxy" | sed "s|.*|$dir/&.pid|"
 }
 
 stop_all ()
@@ -45,6 +45,7 @@ qemu-img compare -q -f raw -F qcow2 "nbd+unix:///?socket=$dir/disk.sock" \
   "$dir/some.qcow2" || fail 'not what was copied in'
 identical
 for name in a b proxy; do
+  wait_for 20 "[ -s '$dir/$name.pid' ]"
   process=$(cat "$dir/$name.pid")
   kill "$process"
   wait_for 20 "! is_alive $process" || fail "$name does not end"
