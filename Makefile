@@ -34,6 +34,7 @@ PURE := \
   replicator/core-disk.c \
   replicator/core-admin.c \
   replicator/core-news.c \
+  replicator/core-verify.c \
   replicator/core-check.c \
   replicator/generation.c \
   replicator/ranges.c \
@@ -97,7 +98,8 @@ DUETCTL := \
   replicator/duetctl-ask.c \
   replicator/duetctl-text.c \
   replicator/duetctl-status.c \
-  replicator/duetctl-events.c
+  replicator/duetctl-events.c \
+  replicator/duetctl-verify.c
 
 # Tests are found by name: check-NAME.c is a unit test program, sim*.c
 # together are the simulator, story*.c on the same parts tell the stories,

@@ -41,6 +41,7 @@ enum {
   CORE_ZERO_RATE = 10 * 1024,  /* bytes in a ms that a disk may need for a
                                   trim or zero: 10 MB/s, less than any disk
                                   writes */
+  CORE_DIFFERENCES = 64,       /* ranges that a comparison remembers */
   CORE_STALL_FACTOR = 10,      /* times dead_ms: an ack must come, and
                                    the own disk answer */
 };
@@ -115,6 +116,8 @@ enum core_admin {
   ADMIN_SWITCH,  /* another node shall be primary, both stay members */
   ADMIN_FORCE,   /* this node shall serve alone, whatever the peer has */
   ADMIN_DISCARD, /* diverged: this copy is given up for the peer's */
+  ADMIN_VERIFY,  /* compare both copies; it goes on by itself */
+  ADMIN_VERIFY_STOP,
 };
 
 struct core_wish {
@@ -122,6 +125,8 @@ struct core_wish {
   /* SWITCH: who shall be primary? */
   enum { ADMIN_TO_OTHER, ADMIN_TO_ME, ADMIN_TO_PEER } to;
   bool end_plain; /* SWITCH: clients without a proxy may be cut off */
+  bool repair;    /* VERIFY: send what differs */
+  uint64_t rate;  /* VERIFY: bytes per second; 0: no limit */
 };
 
 enum core_request_kind {
@@ -269,6 +274,19 @@ bool core_hash_wanted (const struct core *core, const struct wire_frame *frame);
  */
 bool core_takes_data (const struct core *core);
 
+/* How far the last comparison has come. */
+struct core_verify {
+  bool active, repair;
+  const char *ended;   /* why before its end; NULL: it came there */
+  uint64_t started_ms; /* 0: there was none since the start */
+  uint64_t checked_bytes;
+  uint64_t different_bytes, different_blocks;
+  uint32_t count; /* ranges; of very many just the first */
+  struct core_difference {
+    uint64_t offset, length;
+  } list[CORE_DIFFERENCES];
+};
+
 /* A copy of what status shows. */
 struct core_view {
   enum core_state state;
@@ -290,7 +308,8 @@ struct core_view {
   uint64_t resync_started_ms;
   uint32_t requests; /* in the core now */
   uint32_t conns;
-  uint64_t rtt_ms;       /* of the last answered ping */
+  uint64_t rtt_ms; /* of the last answered ping */
+  struct core_verify verify;
   uint64_t disk_late_ms; /* an operation on this node's files has
                                    been out so long; 0: not too long */
 };

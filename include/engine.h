@@ -124,6 +124,7 @@ struct engine_status {
   char peer_address[256];
   struct engine_figures requests[ENGINE_KINDS];
   uint64_t resync_bytes_per_second; /* in the last five seconds */
+  uint64_t verify_bytes_per_second; /* since it began */
   uint64_t fdatasyncs;              /* of the data file, by this process */
   uint64_t sync_callers;            /* requests and frames they made durable */
   uint64_t bytes_sent, bytes_received; /* link */

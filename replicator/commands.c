@@ -121,13 +121,12 @@ on_events (struct engine *engine, json_t *request)
 
 /* What is done is said by the status, soon. */
 static json_t *
-do_wish (struct engine *engine, enum core_admin kind)
+do_wish (struct engine *engine, const struct core_wish *wish)
 {
-  struct core_wish wish = { .kind = kind };
   struct engine_status status;
   char reason[REASON];
 
-  if (engine_admin (engine, &wish, reason, sizeof reason) == -1)
+  if (engine_admin (engine, wish, reason, sizeof reason) == -1)
     return commands_refusal (reason);
   engine_status (engine, &status);
   return json_pack ("{s:o}", "status", status_json (&status));
@@ -143,7 +142,7 @@ on_promote (struct engine *engine, json_t *request)
                    &force) == -1 ||
       !force)
     return commands_refusal ("promote takes \"force\", which must be true");
-  return do_wish (engine, ADMIN_FORCE);
+  return do_wish (engine, &(struct core_wish){ .kind = ADMIN_FORCE });
 }
 
 static json_t *
@@ -153,7 +152,27 @@ on_discard (struct engine *engine, json_t *request)
 
   if (json_unpack (request, "{s:s !}", "command", &command) == -1)
     return commands_refusal ("discard takes no arguments");
-  return do_wish (engine, ADMIN_DISCARD);
+  return do_wish (engine, &(struct core_wish){ .kind = ADMIN_DISCARD });
+}
+
+static json_t *
+on_verify (struct engine *engine, json_t *request)
+{
+  struct core_wish wish = { .kind = ADMIN_VERIFY };
+  const char *command;
+  int repair = 0, stop = 0;
+  json_int_t rate = 0;
+
+  if (json_unpack (request, "{s:s, s?b, s?b, s?I !}", "command", &command,
+                   "repair", &repair, "stop", &stop, "rate", &rate) == -1 ||
+      rate < 0)
+    return commands_refusal ("verify takes \"repair\" and \"stop\", true or "
+                             "false, and \"rate\", bytes per second");
+  if (stop)
+    wish.kind = ADMIN_VERIFY_STOP;
+  wish.repair = repair != 0;
+  wish.rate = (uint64_t) rate;
+  return do_wish (engine, &wish);
 }
 
 static const struct {
@@ -162,7 +181,7 @@ static const struct {
 } commands[] = {
   { "status", on_status },         { "events", on_events },
   { "switchover", on_switchover }, { "promote", on_promote },
-  { "discard", on_discard },
+  { "discard", on_discard },       { "verify", on_verify },
 };
 
 static json_t *

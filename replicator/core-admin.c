@@ -24,6 +24,12 @@ answer (struct core *core, int error, const char *reason)
   core->admin.busy = false;
 }
 
+static void
+answer_now (struct core *core, const char *why_not)
+{
+  answer (core, why_not != NULL ? EPERM : 0, why_not);
+}
+
 /* --------------------------------------------------------- switchover */
 
 /* Both copies are members, and the one that shall is primary. */
@@ -315,6 +321,10 @@ admin_advance (struct core *core)
   case ADMIN_SWITCH: advance_switch (core); break;
   case ADMIN_FORCE: advance_force (core); break;
   case ADMIN_DISCARD: advance_discard (core); break;
+  case ADMIN_VERIFY:
+    answer_now (core, verify_begin (core, &core->admin.wish));
+    break;
+  case ADMIN_VERIFY_STOP: answer_now (core, verify_stop (core)); break;
   }
 }
 

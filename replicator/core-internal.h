@@ -13,6 +13,7 @@
  *   core-disk.c      a disk that does not answer
  *   core-admin.c     the administrator's commands
  *   core-news.c      is there anything to tell?
+ *   core-verify.c    comparison of both copies, when asked for
  *   core-check.c     the executable twin of what is written below
  *
  * Link phases:
@@ -171,6 +172,7 @@ enum chunk_state {
 struct chunk {
   enum chunk_state state;
   bool compare;
+  bool verify;      /* its range is held while it is hashed, too */
   bool stale;       /* its link is gone: drop the result */
   bool buffer_busy; /* until EV_CHUNK_FREE */
   uint64_t number;
@@ -197,6 +199,16 @@ struct admin {
   const char *denied; /* its answer, when it was no */
   uint64_t attempt;   /* FORCE: to reach the peer, must fail; 0: none yet */
   uint64_t deadline_ms;
+};
+
+/* The comparison under way, or the last one. */
+struct verify {
+  struct core_verify view;
+  bool stop;
+  uint32_t slot;    /* chunk under way, NO_SLOT: none */
+  uint64_t next;    /* number of the next chunk */
+  uint64_t rate;    /* bytes per second */
+  uint64_t wait_ms; /* no chunk before */
 };
 
 /* What was told last (core-news.c). */
@@ -318,6 +330,7 @@ struct core {
   uint32_t requests_used, local_out;
 
   struct admin admin;
+  struct verify verify;
 
   struct ranges *ranges; /* tags: requests, then chunks */
   struct marks *marks;
@@ -402,6 +415,15 @@ uint64_t admin_deadline (const struct core *core);
 /* core-news.c */
 void news_advance (struct core *core);
 
+/* core-verify.c */
+const char *verify_begin (struct core *core, const struct core_wish *wish);
+const char *verify_stop (struct core *core);
+bool verify_runs (const struct core *core);
+void verify_advance (struct core *core);
+void verify_locked (struct core *core, uint32_t slot);
+void verify_compared (struct core *core, uint32_t slot, uint64_t blocks);
+uint64_t verify_deadline (const struct core *core);
+
 /* core-client.c */
 void client_init (struct core *core);
 void client_fence (struct core *core, const struct core_open *open);
@@ -426,6 +448,7 @@ void sync_advance (struct core *core);
 void sync_tick (struct core *core);
 void sync_joined (struct core *core);
 void sync_switched (struct core *core);
+void sync_lock_chunk (struct core *core, uint32_t slot);
 void sync_locked (struct core *core, uint32_t slot);
 bool sync_sends_writes (const struct core *core);
 bool sync_waits_for_peer (const struct core *core);

@@ -395,7 +395,8 @@ link_advance (struct core *core)
   }
   if (core->phase == LINK_HELLO && core->hello_got)
     link_decide (core);
-  if (core->switching == SWITCH_GRANTING && !client_running (core)) {
+  if (core->switching == SWITCH_GRANTING && !client_running (core) &&
+      !verify_runs (core)) {
     assert (core->sent_count == 0); /* drained: both copies are equal */
     client_end (core, true, ESHUTDOWN);
     core->switching = SWITCH_GRANTED;

@@ -181,7 +181,7 @@ sync_reset (struct core *core)
       chunk->stale = true;
       continue;
     }
-    if (chunk->state == CHUNK_LOCKING)
+    if (chunk->state == CHUNK_LOCKING || chunk->verify)
       client_unlock (core, CORE_REQUESTS_MAX + i);
     chunk->state = CHUNK_FREE;
   }
@@ -280,8 +280,8 @@ next_chunk (struct core *core, uint64_t *number)
   return false;
 }
 
-static void
-lock_chunk (struct core *core, uint32_t slot)
+void
+sync_lock_chunk (struct core *core, uint32_t slot)
 {
   struct chunk *chunk = &core->chunks[slot];
 
@@ -291,28 +291,39 @@ lock_chunk (struct core *core, uint32_t slot)
     sync_locked (core, slot);
 }
 
-/* No write runs in the chunk, and none starts until it is queued. */
-void
-sync_locked (struct core *core, uint32_t slot)
+static void
+read_chunk (struct core *core, uint32_t slot, uint64_t blocks)
 {
   struct chunk *chunk = &core->chunks[slot];
-  struct core_action *action;
-  uint64_t blocks = marks_chunk_blocks (core->marks, chunk->number);
+  struct core_action *action = core_emit (core, ACT_CHUNK);
 
-  assert (chunk->state == CHUNK_LOCKING);
-  if (blocks == 0 && !chunk->compare) {
-    chunk->state = CHUNK_FREE;
-    client_unlock (core, CORE_REQUESTS_MAX + slot);
-    return;
-  }
   chunk->state = CHUNK_READING;
   chunk->sent_ms = core->now_ms;
-  action = core_emit (core, ACT_CHUNK);
   action->slot = slot;
   action->offset = chunk->offset;
   action->length = chunk->length;
   action->compare = chunk->compare;
   action->blocks = chunk->compare ? UINT64_MAX : blocks;
+}
+
+/* No write runs in the chunk, and none starts until it is queued. */
+void
+sync_locked (struct core *core, uint32_t slot)
+{
+  struct chunk *chunk = &core->chunks[slot];
+  uint64_t blocks = marks_chunk_blocks (core->marks, chunk->number);
+
+  assert (chunk->state == CHUNK_LOCKING);
+  if (chunk->verify) {
+    verify_locked (core, slot);
+    return;
+  }
+  if (blocks == 0 && !chunk->compare) {
+    chunk->state = CHUNK_FREE;
+    client_unlock (core, CORE_REQUESTS_MAX + slot);
+    return;
+  }
+  read_chunk (core, slot, blocks);
 }
 
 static void
@@ -330,7 +341,7 @@ start_chunk (struct core *core, uint32_t slot, uint64_t number)
     .compare = marks_chunk_coarse (core->marks, number),
   };
   if (!chunk->compare) {
-    lock_chunk (core, slot);
+    sync_lock_chunk (core, slot);
     return;
   }
   chunk->state = CHUNK_HASHING;
@@ -357,7 +368,11 @@ core_hash_wanted (const struct core *core, const struct wire_frame *frame)
 void
 on_hash_reply (struct core *core, const struct wire_frame *frame)
 {
-  if (core_hash_wanted (core, frame))
+  bool wanted = core_hash_wanted (core, frame);
+
+  if (wanted && core->chunks[frame->arg].verify)
+    read_chunk (core, (uint32_t) frame->arg, UINT64_MAX);
+  else if (wanted)
     core->chunks[frame->arg].state = CHUNK_HASHED;
   else
     link_bye (core, WIRE_BYE_PROTOCOL, "hashes that nobody asked for");
@@ -418,12 +433,19 @@ on_chunk_done (struct core *core, const struct core_event *event)
     chunk->state = CHUNK_FREE;
   else {
     blocks = event->blocks & valid;
-    if (chunk->compare)
+    if (chunk->verify) {
+      chunk->state = CHUNK_FREE;
+      verify_compared (core, event->slot, blocks);
+    }
+    else if (chunk->compare)
       marks_chunk_compared (core->marks, chunk->number, blocks);
-    send_chunk (core, event->slot, blocks, event->zeros & blocks);
+    if (!chunk->verify)
+      send_chunk (core, event->slot, blocks, event->zeros & blocks);
   }
   client_unlock (core, CORE_REQUESTS_MAX + event->slot);
-  if (event->error != 0 && !chunk->stale)
+  if (event->error != 0 && !chunk->stale && chunk->verify)
+    core_fail (core, event->error, CORE_DATA_ERROR);
+  else if (event->error != 0 && !chunk->stale)
     link_drop_now (core, "this node cannot read its own copy to resync it");
 }
 
@@ -484,7 +506,7 @@ pump_chunks (struct core *core)
   count_chunks (core, &hashing, &moving);
   for (i = 0; i < CORE_CHUNKS_MAX && moving < core->pace.window; i++)
     if (core->chunks[i].state == CHUNK_HASHED && core_room (core)) {
-      lock_chunk (core, i);
+      sync_lock_chunk (core, i);
       hashing--;
       moving++;
     }

@@ -349,8 +349,10 @@ static enum core_state
 sync_state (const struct core *core, const char **reason)
 {
   if (core_is_primary (core)) {
-    *reason = core->sync == SYNC_OFF
-      ? "both copies are in sync"
+    *reason = core->sync == SYNC_OFF ? "both copies are in sync"
+      : core->verify.view.active
+      ? "both copies hold all acknowledged writes; repairing blocks that "
+        "differ"
       : "both copies hold all acknowledged writes; reconciling blocks that "
         "were in flight";
     if (core->switching == SWITCH_GRANTING || core->switching == SWITCH_GRANTED)
@@ -468,6 +470,7 @@ core_view (const struct core *core, struct core_view *view)
     .requests = core->requests_used,
     .conns = core->conns_used,
     .rtt_ms = core->rtt_ms,
+    .verify = core->verify.view,
     .disk_late_ms = disk_late_ms (core),
   };
   view->diverged = core->phase == LINK_DECIDED &&
@@ -543,6 +546,7 @@ core_advance (struct core *core)
     target_advance (core);
     client_advance (core);
     sync_advance (core);
+    verify_advance (core);
     disk_advance (core);
     admin_advance (core);
     again |= core->change != GEN_NONE && core_settled (core) &&
@@ -678,6 +682,9 @@ core_deadline (const struct core *core)
   if (other < deadline)
     deadline = other;
   other = admin_deadline (core);
+  if (other < deadline)
+    deadline = other;
+  other = verify_deadline (core);
   if (other < deadline)
     deadline = other;
   other = sync_deadline (core);

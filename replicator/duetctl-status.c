@@ -46,12 +46,11 @@ show_peer (FILE *out, const json_t *status)
   fprintf (out, "\n");
 }
 
-/* Rounded down: 100 % means that nothing is left. */
-static void
+void
 show_bar (FILE *out, const char *name, uint64_t done, uint64_t total)
 {
   enum { WIDTH = 20 };
-  double part = (double) done / (double) total;
+  double part = total > 0 ? (double) done / (double) total : 1;
   int i;
 
   fprintf (out, "%-11s [", name);

@@ -26,6 +26,9 @@ enum {
   TAKES_WATCH = 32,
   TAKES_FORCE = 64,
   TAKES_YES = 128,
+  TAKES_REPAIR = 256,
+  TAKES_STOP = 512,
+  TAKES_RATE = 1024,
 };
 
 enum { WAIT_POLL_MS = 100 };
@@ -36,6 +39,7 @@ struct options {
   unsigned given;   /* TAKES_* */
   const char *to;
   uint64_t timeout_ms;
+  uint64_t rate;  /* bytes per second */
   uint64_t times; /* to draw; 0: until interrupted */
 };
 
@@ -187,6 +191,20 @@ run_discard (const struct options *options)
   return tell_node (options, json_pack ("{s:s}", "command", "discard"));
 }
 
+static int
+verify_node (const struct options *options)
+{
+  json_t *request = json_pack ("{s:s, s:b, s:b, s:I}", "command", "verify",
+                               "repair", (options->given & TAKES_REPAIR) != 0,
+                               "stop", (options->given & TAKES_STOP) != 0,
+                               "rate", (json_int_t) options->rate);
+
+  if (options->given & TAKES_STOP)
+    return tell_node (options, request);
+  return run_verify (options->socket, request,
+                     (options->given & TAKES_JSON) != 0);
+}
+
 /* ----------------------------------------------------------------- wait */
 
 static uint64_t
@@ -301,6 +319,8 @@ static const struct {
     TAKES_JSON | TAKES_FORCE, run_promote },
   { "discard", NULL, "diverged: give this copy up for the peer's",
     TAKES_JSON | TAKES_YES, run_discard },
+  { "verify", NULL, "compare both copies, while they are in use",
+    TAKES_JSON | TAKES_REPAIR | TAKES_STOP | TAKES_RATE, verify_node },
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
@@ -316,22 +336,27 @@ show_help (void)
           "Commands:\n");
   for (size_t i = 0; i < COMMANDS; i++)
     printf ("  %-12s %s\n", commands[i].name, commands[i].summary);
-  printf ("\n"
-          "Options:\n"
-          "  -s, --socket=SOCKET  the node's control socket\n"
-          "      --json           print JSON, for programs\n"
-          "      --to=WHICH       switchover: to this, peer, or the other\n"
-          "      --end-plain      switchover: cut off clients without proxy\n"
-          "      --timeout=S      wait: give up after so many seconds\n"
-          "      --force          promote: the peer may have newer data\n"
-          "      --yes            discard: do not ask\n"
-          "      --watch[=TIMES]  status: draw it anew twice a second\n"
-          "      --once           events: end after those that there are\n"
-          "  -h, --help           print this and exit\n"
-          "  -V, --version        print the version and exit\n"
-          "\n"
-          "Exit status: 0 done; 1 the node refused; 2 wrong usage;\n"
-          "3 the node cannot be reached; 4 waited in vain.\n");
+  printf (
+    "\n"
+    "Options:\n"
+    "  -s, --socket=SOCKET  the node's control socket\n"
+    "      --json           print JSON, for programs\n"
+    "      --to=WHICH       switchover: to this, peer, or the other\n"
+    "      --end-plain      switchover: cut off clients without proxy\n"
+    "      --timeout=S      wait: give up after so many seconds\n"
+    "      --force          promote: the peer may have newer data\n"
+    "      --yes            discard: do not ask\n"
+    "      --repair         verify: send what differs to the peer\n"
+    "      --rate=BYTES     verify: at most so many in a second; K, M, G\n"
+    "      --stop           verify: end the one that is under way\n"
+    "      --watch[=TIMES]  status: draw it anew twice a second\n"
+    "      --once           events: end after those that there are\n"
+    "  -h, --help           print this and exit\n"
+    "  -V, --version        print the version and exit\n"
+    "\n"
+    "Exit status: 0 done; 1 the node refused; 2 wrong usage;\n"
+    "3 the node cannot be reached; 4 waited in vain; 5 differences\n"
+    "found.\n");
 }
 
 static int
@@ -388,6 +413,27 @@ read_timeout (struct options *options, const char *seconds)
   return true;
 }
 
+/* A number of bytes, with K, M or G behind it or not. */
+static bool
+read_rate (struct options *options, const char *text)
+{
+  static const char units[] = "KMG";
+  char *end;
+  unsigned long long value = strtoull (text, &end, 10);
+  const char *unit = *end != '\0' ? strchr (units, *end) : NULL;
+  unsigned shift = unit != NULL ? 10 * (unsigned) (unit - units + 1) : 0;
+
+  if (end == text || *text == '-' || value == 0 || value > UINT32_MAX ||
+      end[unit != NULL] != '\0') {
+    complain ("--rate=%s: this is not a number of bytes, as 500K or 20M.",
+              text);
+    return false;
+  }
+  options->given |= TAKES_RATE;
+  options->rate = (uint64_t) value << shift;
+  return true;
+}
+
 /* A full disk or a closed pipe must not look like success. */
 static int
 finish (int status)
@@ -409,7 +455,10 @@ main (int argc, char **argv)
     OPTION_ONCE,
     OPTION_WATCH,
     OPTION_FORCE,
-    OPTION_YES
+    OPTION_YES,
+    OPTION_REPAIR,
+    OPTION_STOP,
+    OPTION_RATE
   };
   static const struct option names[] = {
     { "socket", required_argument, NULL, 's' },
@@ -419,6 +468,9 @@ main (int argc, char **argv)
     { "timeout", required_argument, NULL, OPTION_TIMEOUT },
     { "force", no_argument, NULL, OPTION_FORCE },
     { "yes", no_argument, NULL, OPTION_YES },
+    { "repair", no_argument, NULL, OPTION_REPAIR },
+    { "stop", no_argument, NULL, OPTION_STOP },
+    { "rate", required_argument, NULL, OPTION_RATE },
     { "watch", optional_argument, NULL, OPTION_WATCH },
     { "once", no_argument, NULL, OPTION_ONCE },
     { "help", no_argument, NULL, 'h' },
@@ -443,6 +495,12 @@ main (int argc, char **argv)
       break;
     case OPTION_FORCE: options.given |= TAKES_FORCE; break;
     case OPTION_YES: options.given |= TAKES_YES; break;
+    case OPTION_REPAIR: options.given |= TAKES_REPAIR; break;
+    case OPTION_STOP: options.given |= TAKES_STOP; break;
+    case OPTION_RATE:
+      if (!read_rate (&options, optarg))
+        return wrong_usage ();
+      break;
     case OPTION_WATCH:
       options.given |= TAKES_WATCH;
       options.times = optarg != NULL ? strtoul (optarg, NULL, 10) : 0;

@@ -7,6 +7,7 @@
  *   duetctl-text.c    figures as text
  *   duetctl-status.c  the table of a status
  *   duetctl-events.c  a line for each change
+ *   duetctl-verify.c  a comparison, watched to its end
  */
 #ifndef DUET_DUETCTL_H
 #define DUET_DUETCTL_H
@@ -17,7 +18,14 @@
 #include <stdio.h>
 
 /* Exit status; see duetctl(1). */
-enum { EXIT_OK, EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_TIMEOUT };
+enum {
+  EXIT_OK,
+  EXIT_REFUSED,
+  EXIT_USAGE,
+  EXIT_UNREACHABLE,
+  EXIT_TIMEOUT,
+  EXIT_DIFFERENT
+};
 
 enum { SIZE_TEXT = 32 };
 
@@ -49,6 +57,12 @@ int watch_status (const char *path, uint64_t times);
 
 /* Until it is interrupted, or ONCE those that there are; exit status. */
 int follow_events (const char *path, bool json, bool once);
+
+/* Begin with REQUEST, which is taken, and wait for the end; exit status. */
+int run_verify (const char *path, json_t *request, bool json);
+
+/* Rounded down: 100 % means that nothing is left. */
+void show_bar (FILE *out, const char *name, uint64_t done, uint64_t total);
 
 void sleep_ms (uint64_t ms);
 

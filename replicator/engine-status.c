@@ -95,6 +95,16 @@ speed_locked (const struct engine *engine, const struct core_view *view)
   return (from_bytes - view->dirty_bytes) * 1000 / (now_ms - from_ms);
 }
 
+static uint64_t
+verify_speed (const struct core_verify *verify)
+{
+  uint64_t now_ms = engine_now_ms ();
+
+  if (!verify->active || now_ms <= verify->started_ms)
+    return 0;
+  return verify->checked_bytes * 1000 / (now_ms - verify->started_ms);
+}
+
 /* -------------------------------------------------------------- status */
 
 const char *
@@ -140,6 +150,7 @@ engine_status (struct engine *engine, struct engine_status *status)
   pthread_mutex_lock (&engine->lock);
   core_view (engine->core, &status->view);
   engine_reason_locked (engine, &status->view, status->reason);
+  status->verify_bytes_per_second = verify_speed (&status->view.verify);
   status->resync_bytes_per_second = speed_locked (engine, &status->view);
   pthread_mutex_unlock (&engine->lock);
   snprintf (status->peer_address, sizeof status->peer_address, "%s",

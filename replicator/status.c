@@ -126,6 +126,37 @@ diverged_json (const struct engine_status *status)
 }
 
 static json_t *
+differences_json (const struct core_verify *verify)
+{
+  json_t *list = json_array ();
+  uint32_t i;
+
+  for (i = 0; i < verify->count; i++)
+    json_array_append_new (list,
+                           json_pack ("[o, o]", number (verify->list[i].offset),
+                                      number (verify->list[i].length)));
+  return list;
+}
+
+/* The comparison under way, or the last one of this process. */
+static json_t *
+verify_json (const struct engine_status *status)
+{
+  const struct core_verify *verify = &status->view.verify;
+
+  if (verify->started_ms == 0)
+    return json_null ();
+  return json_pack (
+    "{s:b, s:b, s:s?, s:o, s:o, s:o, s:o, s:o, s:o}", "active",
+    (int) verify->active, "repair", (int) verify->repair, "ended",
+    verify->ended, "checked_bytes", number (verify->checked_bytes),
+    "total_bytes", number (status->view.record.size), "bytes_per_second",
+    number (status->verify_bytes_per_second), "different_blocks",
+    number (verify->different_blocks), "different_bytes",
+    number (verify->different_bytes), "differences", differences_json (verify));
+}
+
+static json_t *
 figures_json (const struct engine_figures *figures)
 {
   return json_pack (
@@ -185,14 +216,14 @@ status_json (const struct engine_status *status)
 
   return json_pack (
     "{s:o, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
-    " s:o, s:o, s:o}",
+    " s:o, s:o, s:o, s:o}",
     "volume", id_or_null (record->volume), "node", id_json (record->node),
     "state", core_state_name (view->state), "reason", status->reason, "serving",
     (int) view->serving, "generation", generation_json (record), "members",
     members_json (record), "peer", peer_json (status), "dirty_bytes",
     number (view->dirty_bytes), "resync", resync_json (status), "diverged",
-    diverged_json (status), "requests", requests_json (status), "size_bytes",
-    number (record->size), "rss_bytes", rss_json (), "fdatasyncs",
-    number (status->fdatasyncs), "sync_callers", number (status->sync_callers),
-    "link", link_json (status));
+    diverged_json (status), "verify", verify_json (status), "requests",
+    requests_json (status), "size_bytes", number (record->size), "rss_bytes",
+    rss_json (), "fdatasyncs", number (status->fdatasyncs), "sync_callers",
+    number (status->sync_callers), "link", link_json (status));
 }

@@ -109,7 +109,7 @@ START_TEST (status_has_the_keys_and_values)
     " \"dirty_bytes\": 2048,"
     " \"resync\": {\"active\": true, \"done_bytes\": 1024,"
     "  \"total_bytes\": 3072, \"bytes_per_second\": 512},"
-    " \"diverged\": null,"
+    " \"diverged\": null, \"verify\": null,"
     " \"requests\": {"
     "  \"read\": {\"count\": 0, \"bytes\": 0, \"errors\": 0,"
     "   \"p50_us\": 0, \"p99_us\": 0, \"max_us\": 0},"
@@ -236,6 +236,7 @@ static const struct {
   { "{\"command\": \"status\", \"force\": true}\n", "no arguments" },
   { "{\"command\": \"events\", \"after\": -1}\n", "\"after\", a number" },
   { "{\"command\": \"events\", \"after\": \"1\"}\n", "\"after\", a number" },
+  { "{\"command\": \"verify\", \"rate\": -1}\n", "bytes per second" },
   { "{\"command\": \"promote\"}\n", "must be true" },
   { "{\"command\": \"promote\", \"force\": false}\n", "must be true" },
   { "{\"command\": \"discard\", \"yes\": true}\n", "no arguments" },

@@ -374,9 +374,9 @@ on_admin_item (struct fuzz_input *input)
   unsigned wish = (unsigned) fuzz_take (input, 1);
   struct core_event event = { .type = EV_ADMIN, .slot = world.wish_slot++ };
 
-  event.wish.kind = (enum core_admin) (wish % (ADMIN_DISCARD + 1));
+  event.wish.kind = (enum core_admin) (wish % (ADMIN_VERIFY_STOP + 1));
   event.wish.to = wish / 3 % 3;
-  event.wish.end_plain = wish >= 128;
+  event.wish.end_plain = event.wish.repair = wish >= 128;
   world.wishes++;
   world_step (&world, event);
 }

@@ -42,6 +42,7 @@ node_socket (void)
 #include "duetctl-events.c"
 #include "duetctl-status.c"
 #include "duetctl-text.c"
+#include "duetctl-verify.c"
 #include "duetctl.c"
 /* clang-format on */
 #undef main
@@ -59,6 +60,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     { "duetctl", "-sx", "events", "--once", "--json", NULL },
     { "duetctl", "-sx", "promote", "--force", NULL },
     { "duetctl", "-sx", "discard", "--yes", NULL },
+    { "duetctl", "-sx", "verify", "--stop", NULL },
     { "duetctl", "-sx", "wait", "insync", "--timeout=0", NULL },
   };
   int status, count;

@@ -12,6 +12,8 @@ static const char *const names[] = {
   [ADMIN_SWITCH] = "switchover",
   [ADMIN_FORCE] = "promotion by force",
   [ADMIN_DISCARD] = "its copy to be given up",
+  [ADMIN_VERIFY] = "a comparison",
+  [ADMIN_VERIFY_STOP] = "the end of the comparison",
 };
 
 static void
@@ -80,6 +82,8 @@ check_granted (struct sim *sim, const struct node *node)
       sim_fail (sim, "%c gives its copy up, but not durably",
                 'A' + node->index);
     break;
+  case ADMIN_VERIFY:
+  case ADMIN_VERIFY_STOP: break;
   }
 }
 
@@ -95,6 +99,21 @@ admin_done (struct sim *sim, struct node *node,
   sim->wishes_granted += action->error == 0;
   if (action->error == 0)
     check_granted (sim, node);
+}
+
+/* Copies that nobody has spoilt are the same wherever no write runs. */
+void
+admin_check_verify (struct sim *sim, const struct node *node)
+{
+  struct core_view view;
+
+  if (sim->spoilt)
+    return;
+  core_view (node->core, &view);
+  if (view.verify.different_blocks > 0)
+    sim_fail (sim, "%c finds a difference at %llu, and nobody made one",
+              'A' + node->index,
+              (unsigned long long) view.verify.list[0].offset);
 }
 
 /* In the end the operator decides what nobody else can: one of two copies

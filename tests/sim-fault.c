@@ -102,6 +102,7 @@ static const struct weight {
   { FAULT_CLIENT_LATE, 2, 2, 1 },
   { FAULT_FORCE, 0, 12, 0 },
   { FAULT_DISCARD, 0, 8, 0 },
+  { FAULT_VERIFY, 2, 3, 2 },
 };
 
 static uint32_t
@@ -484,6 +485,18 @@ strike_wish (struct sim *sim, const struct fault *fault, enum core_admin kind)
 }
 
 static void
+strike_verify (struct sim *sim, const struct fault *fault)
+{
+  struct core_wish wish = { .kind = ADMIN_VERIFY,
+                            .repair = fault->nth % 2 == 0,
+                            .rate = fault->nth % 3 == 0 ? 1 << 20 : 0 };
+
+  if (fault->nth % 8 == 7)
+    wish.kind = ADMIN_VERIFY_STOP;
+  admin_ask (sim, &sim->nodes[fault->node], &wish);
+}
+
+static void
 strike_client (struct sim *sim, const struct fault *fault)
 {
   struct client *client = &sim->clients[fault->client % sim->client_count];
@@ -546,6 +559,7 @@ strike (struct sim *sim, const struct fault *fault)
     "client-late",
     "force",
     "discard",
+    "verify",
   };
   struct node *node = &sim->nodes[fault->node];
 
@@ -576,6 +590,7 @@ strike (struct sim *sim, const struct fault *fault)
     break;
   case FAULT_SWITCH: strike_switch (sim, fault); break;
   case FAULT_FORCE: strike_wish (sim, fault, ADMIN_FORCE); break;
+  case FAULT_VERIFY: strike_verify (sim, fault); break;
   case FAULT_DISCARD: strike_wish (sim, fault, ADMIN_DISCARD); break;
   case FAULT_IDLE: sim->idle_until = sim->now_us + 14000 * SIM_MS; break;
   case FAULT_SLOW:

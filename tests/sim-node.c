@@ -104,6 +104,8 @@ node_step (struct sim *sim, struct node *node, struct core_event *event)
   if (sim->options.check_every != 0 &&
       sim->steps % sim->options.check_every == 0)
     core_check (node->core);
+  if (event->type == EV_CHUNK_DONE)
+    admin_check_verify (sim, node);
   schedule_tick (sim, node, actions->more);
 }
 

@@ -437,6 +437,7 @@ enum fault_kind {
   FAULT_CLIENT_LATE,
   FAULT_FORCE,
   FAULT_DISCARD,
+  FAULT_VERIFY,
   FAULT_KINDS,
 };
 
@@ -530,6 +531,7 @@ struct sim {
   bool may_split;      /* its client forgot what nobody can prove */
   int cut_for_good;    /* clients cannot reach this node in the end; -1 */
   uint32_t wishes_granted;
+  bool spoilt; /* a copy was changed behind its node's back */
 
   /* sim-check.c */
   uint32_t differing[SIM_REGIONS]; /* cells that differ */
@@ -695,6 +697,7 @@ void admin_ask (struct sim *sim, struct node *node,
 void admin_done (struct sim *sim, struct node *node,
                  const struct core_action *action);
 void admin_resolve (struct sim *sim);
+void admin_check_verify (struct sim *sim, const struct node *node);
 
 /* sim-check.c */
 void check_cell (struct sim *sim, uint32_t cell);

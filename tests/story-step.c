@@ -257,44 +257,6 @@ do_wake (struct sim *sim, const struct step_arguments *arguments)
   sim->nodes[arguments->node].pause_until = sim->now_us;
 }
 
-/* --- the administrator --------------------------------------------------- */
-
-static void
-ask_for (struct sim *sim, const struct step_arguments *arguments,
-         struct core_wish wish)
-{
-  struct node *node = &sim->nodes[arguments->node];
-
-  if (!node->alive || node->wishing)
-    sim_fail (sim, "this node cannot be asked now");
-  admin_ask (sim, node, &wish);
-}
-
-static void
-do_switch (struct sim *sim, const struct step_arguments *arguments)
-{
-  ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_SWITCH });
-}
-
-static void
-do_switch_plain (struct sim *sim, const struct step_arguments *arguments)
-{
-  ask_for (sim, arguments,
-           (struct core_wish){ .kind = ADMIN_SWITCH, .end_plain = true });
-}
-
-static void
-do_force (struct sim *sim, const struct step_arguments *arguments)
-{
-  ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_FORCE });
-}
-
-static void
-do_discard (struct sim *sim, const struct step_arguments *arguments)
-{
-  ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_DISCARD });
-}
-
 /* --- disks -------------------------------------------------------------- */
 
 static struct disk *
@@ -302,6 +264,30 @@ break_disk (struct sim *sim, const struct step_arguments *arguments)
 {
   sim->store_fault = true;
   return &sim->nodes[arguments->node].disk;
+}
+
+/* A bit flips, or somebody writes to the file. */
+static void
+do_spoil (struct sim *sim, const struct step_arguments *arguments)
+{
+  struct disk *disk = &sim->nodes[arguments->node].disk;
+  uint32_t cell = arguments->number[0] * BLOCK_CELLS;
+
+  sim->spoilt = true;
+  disk->cache[cell] = disk->durable[cell] = sim->op_count > 0 ? TAG_ZERO : 1;
+  check_cell (sim, cell);
+}
+
+static void
+do_expect_different (struct sim *sim, const struct step_arguments *arguments)
+{
+  struct core_view view;
+
+  core_view (sim->nodes[arguments->node].core, &view);
+  if (view.verify.active || view.verify.ended != NULL ||
+      view.verify.different_blocks != arguments->number[0])
+    sim_fail (sim, "it found %llu",
+              (unsigned long long) view.verify.different_blocks);
 }
 
 static void
@@ -554,11 +540,14 @@ static const struct step steps[] = {
   { "NODE's disk hangs", do_hang, false },
   { "NODE's disk is well again", do_repair, false },
   { "NODE gets a new disk", do_replace, false },
-  { "NODE is asked to switch over", do_switch, false },
-  { "NODE is asked to switch over and end plain clients", do_switch_plain,
+  { "NODE is asked to switch over", step_ask_switch, false },
+  { "NODE is asked to switch over and end plain clients", step_ask_switch_plain,
     false },
-  { "NODE is promoted by force", do_force, false },
-  { "NODE's copy is given up", do_discard, false },
+  { "NODE is promoted by force", step_ask_force, false },
+  { "NODE's copy is given up", step_ask_discard, false },
+  { "NODE is asked to compare", step_ask_verify, false },
+  { "NODE is asked to compare and repair", step_ask_verify_repair, false },
+  { "NODE's disk spoils block N", do_spoil, false },
   { "the link is cut", do_cut, false },
   { "the link heals", do_heal, false },
   { "the connection breaks", do_reset, false },
@@ -577,6 +566,7 @@ static const struct step steps[] = {
   { "wait N s", do_wait_seconds, false },
   { "wait N ms", do_wait_ms, false },
   { "expect NODE is TEXT", do_expect_state, true },
+  { "expect NODE found N blocks different", do_expect_different, true },
   { "expect both copies are the same", do_expect_identical, true },
   { "expect CLIENT waits for an answer", do_expect_waits, true },
   { "expect CLIENT has all its answers", do_expect_served, true },

@@ -5,6 +5,7 @@
  *   story.c        which stories to run, and whether they came out as told
  *   story-script.c when each step is taken
  *   story-step.c   what the steps do, and how they are written
+ *   story-admin.c  what the administrator asks for
  *   story-trace.c  what happens, in words
  *
  * A story is a text file in tests/stories.  A line at the left margin is
@@ -95,5 +96,15 @@ uint32_t trace_count (void);
 /* What OP is called: "write 3 of block 7". */
 void trace_op_name (const struct sim *sim, uint32_t op, char *name,
                     size_t size);
+
+/* story-admin.c */
+void step_ask_switch (struct sim *sim, const struct step_arguments *arguments);
+void step_ask_switch_plain (struct sim *sim,
+                            const struct step_arguments *arguments);
+void step_ask_force (struct sim *sim, const struct step_arguments *arguments);
+void step_ask_discard (struct sim *sim, const struct step_arguments *arguments);
+void step_ask_verify (struct sim *sim, const struct step_arguments *arguments);
+void step_ask_verify_repair (struct sim *sim,
+                             const struct step_arguments *arguments);
 
 #endif /* DUET_STORY_H */

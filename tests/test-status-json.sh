@@ -14,11 +14,12 @@ kinds='read write trim zero flush extents cache'
 promised ()
 {
   sed -n '/^=head1 JSON/,/^=head2/s/^ \([a-z][A-Za-z0-9_.]*\)\( .*\)*$/\1/p' \
-    docs/duetctl.pod | grep -v '^resync$\|^diverged$\|^requests$' |
+    docs/duetctl.pod | grep -v '^resync$\|^diverged$\|^verify$\|^requests$' |
     while read -r key; do
       case $key in
         resync.*) [ "$1" != yes ] || echo "$key" ;;
         diverged.*) [ "$1" != diverged ] || echo "$key" ;;
+        verify.*) [ "$1" != verify ] || echo "$key" ;;
         requests.KIND.*)
           for kind in $kinds; do echo "requests.$kind.${key##*.}"; done ;;
         *) echo "$key" ;;
@@ -26,6 +27,7 @@ promised ()
     done
   [ "$1" = yes ] || echo resync
   [ "$1" = diverged ] || echo diverged
+  [ "$1" = verify ] || echo verify
 }
 
 # The keys that lead to a value; a list counts as one.
@@ -37,7 +39,7 @@ present ()
          | join (".")' "$1"
 }
 
-# check NAME [yes|diverged]: NAME's keys now; yes if it resyncs.
+# check NAME [yes|diverged|verify]: NAME's keys now; yes if it resyncs.
 check ()
 {
   node_status "$1" > "$dir/status"
@@ -82,11 +84,13 @@ done
 start_proxy
 nbdsh "$proxy_uri" 'h.pread(1, 0)'
 check a
+"$DUETCTL" -s "$dir/a.ctl" verify > "$dir/says"
+check a verify
 check b
 kill_node b
 nbdsh "$proxy_uri" 'h.pwrite(os.urandom(32 << 20), 0)'
 [ "$(node_state a)" = solo ] || fail "a is $(node_state a)"
-check a
+check a verify
 kill_node a
 start_node a resync-rate=1M
 start_node b

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * story-admin.c: what the administrator of a story asks for.
+ */
+#include "story.h"
+
+static void
+ask_for (struct sim *sim, const struct step_arguments *arguments,
+         struct core_wish wish)
+{
+  struct node *node = &sim->nodes[arguments->node];
+
+  if (!node->alive || node->wishing)
+    sim_fail (sim, "this node cannot be asked now");
+  admin_ask (sim, node, &wish);
+}
+
+void
+step_ask_switch (struct sim *sim, const struct step_arguments *arguments)
+{
+  ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_SWITCH });
+}
+
+void
+step_ask_switch_plain (struct sim *sim, const struct step_arguments *arguments)
+{
+  ask_for (sim, arguments,
+           (struct core_wish){ .kind = ADMIN_SWITCH, .end_plain = true });
+}
+
+void
+step_ask_force (struct sim *sim, const struct step_arguments *arguments)
+{
+  ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_FORCE });
+}
+
+void
+step_ask_discard (struct sim *sim, const struct step_arguments *arguments)
+{
+  ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_DISCARD });
+}
+
+void
+step_ask_verify (struct sim *sim, const struct step_arguments *arguments)
+{
+  ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_VERIFY });
+}
+
+void
+step_ask_verify_repair (struct sim *sim, const struct step_arguments *arguments)
+{
+  ask_for (sim, arguments,
+           (struct core_wish){ .kind = ADMIN_VERIFY, .repair = true });
+}
