@@ -197,7 +197,7 @@ open_try (struct core *core, struct conn *conn)
       ? ANSWER (OPEN_NO, "new node; it has not met its peer yet")
       : ANSWER (OPEN_WAIT, "the volume is being created");
   if (open->proxied && open->shown.epoch != 0 &&
-      !gen_knows (&core->record, open->shown))
+      !gen_holds (&core->record, open->shown))
     return ANSWER (OPEN_NO,
                    "the client was served under a generation that "
                    "this copy does not know: it may be stale");

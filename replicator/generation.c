@@ -73,36 +73,14 @@ gen_knows (const struct gen_record *record, struct gen_id gen)
   return find (record, gen) < record->history_count;
 }
 
-/* A generation that both nodes were members of. */
-static bool
-shared (const struct generation *gen)
+bool
+gen_holds (const struct gen_record *record, struct gen_id gen)
 {
-  return gen->kind == GEN_CREATE || gen->kind == GEN_JOIN ||
-    gen->kind == GEN_SWITCH;
-}
-
-/* Make room in a full history: the oldest goes, unless it is the last
- * that both nodes shared.  Then the one after it goes, so that the peer,
- * however long it is away, still finds a common ancestor.  What it was
- * made for must not be forgotten: its successor stands for nobody's sake
- * if it differs.  Returns how many are left.
- */
-static uint32_t
-forget_one (struct gen_record *record)
-{
-  uint32_t last = record->history_count - 1, i;
-  struct generation *heir = &record->history[last - 2];
-  const struct generation *victim = &record->history[last - 1];
-
-  for (i = 0; i < last; i++)
-    if (shared (&record->history[i]))
-      return last;
-  if (!shared (&record->history[last]))
-    return last;
-  if (heir->client != victim->client || victim->kind == GEN_FORCE)
-    heir->client = heir->session = 0;
-  record->history[last - 1] = record->history[last];
-  return last;
+  if (gen_knows (record, gen))
+    return true;
+  if (record->history_count < GEN_HISTORY)
+    return false;
+  return gen.epoch < record->history[GEN_HISTORY - 1].gen.epoch;
 }
 
 void
@@ -118,7 +96,7 @@ gen_advance (struct gen_record *record, enum gen_kind kind, uint64_t random,
   assert (epoch < UINT64_MAX);
 
   if (keep == GEN_HISTORY)
-    keep = forget_one (record);
+    keep--;
   memmove (&record->history[1], &record->history[0],
            keep * sizeof record->history[0]);
   record->history[0] = (struct generation){

@@ -121,8 +121,19 @@ struct gen_id gen_current (const struct gen_record *record);
 /* Is GEN the present generation of RECORD or in its history? */
 bool gen_knows (const struct gen_record *record, struct gen_id gen);
 
+/* Does RECORD's copy hold what was answered in GEN?  Of one older than all
+ * of a full history: yes, known or not.  In the time of so many generations
+ * both nodes have met (see gen_advance), and of what was answered before
+ * nothing can have been left behind unless an operator wanted it.  So a
+ * client that was idle for long is not taken for one that knows better.
+ */
+bool gen_holds (const struct gen_record *record, struct gen_id gen);
+
 /* Put a new generation (epoch + 1, RANDOM) in front of the history.
- * The oldest entry falls off.  ANSWERED is reset.
+ * ANSWERED is reset.  Of a full history the oldest entry falls off.  It is
+ * never the last that both nodes shared, by which the peer is known again:
+ * a node alone makes one generation for a client, which gen_replace keeps
+ * one, and one for everybody, and no more before the peer has joined.
  */
 void gen_advance (struct gen_record *record, enum gen_kind kind,
                   uint64_t random, uint64_t client, uint64_t session);
