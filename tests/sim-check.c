@@ -29,8 +29,11 @@ region_marked (const struct sim *sim, uint32_t region)
 {
   int n;
 
+  /* Of a copy that is blank or says it has failed nothing is believed. */
   for (n = 0; n < SIM_NODES; n++)
-    if (sim->nodes[n].disk.map[region / 8] >> (region % 8) & 1)
+    if (sim->nodes[n].disk.map[region / 8] >> (region % 8) & 1 ||
+        sim->nodes[n].disk.record.data == DATA_FAILED ||
+        sim->nodes[n].disk.record.data == DATA_BLANK)
       return true;
   return false;
 }
@@ -56,7 +59,9 @@ check_cell (struct sim *sim, uint32_t cell)
               cell);
 }
 
-/* A map page has become durable: no bit may have gone too early. */
+/* A map page has become durable, or a failed copy a target: no bit may
+ * have gone too early, or be missing.
+ */
 void
 check_map (struct sim *sim)
 {
@@ -127,6 +132,26 @@ descends (const struct seen_gen *young, const struct seen_gen *old)
   return young == old;
 }
 
+static struct seen_gen *
+learn (struct sim *sim, const struct gen_record *record)
+{
+  struct seen_gen *seen = &sim->gens[sim->gen_count++];
+
+  seen->gen = record->history[0].gen;
+  seen->kind = record->history[0].kind;
+  seen->acked_by = -1;
+  if (record->history_count > 1)
+    seen->parent = find_gen (sim, record->history[1].gen);
+  return seen;
+}
+
+/* The generation in which a pair with a past begins. */
+void
+check_begin (struct sim *sim, const struct gen_record *record)
+{
+  learn (sim, record);
+}
+
 /* NODE declares its copy void.  What a client was answered there must be
  * in the peer's copy.
  */
@@ -149,8 +174,26 @@ check_void (struct sim *sim, int node)
                 (unsigned long long) sim->gens[i].gen.id & 0xffff);
 }
 
-/* A node goes on alone: not between hello and decision, and not while
- * store operations of its former role run.
+/* NODE goes on alone by nobody's word: for the sake of plain clients, then,
+ * and no proxied session may have been opened in the generation that ends.
+ */
+static void
+check_unasked (struct sim *sim, const struct node *node,
+               const struct gen_record *record)
+{
+  if (record->history[0].kind != GEN_SOLO || record->history[0].client != 0 ||
+      !node->disk.record.both || node->asked ||
+      sim->takeover != TAKEOVER_PROXY || sim->store_fault || sim->disk_hung)
+    return;
+  if (gen_id_equal (node->proxied, record->history[1].gen))
+    sim_fail (sim,
+              "I2: %c goes on alone for plain clients, though a proxied one"
+              " was there",
+              'A' + node->index);
+}
+
+/* A node goes on alone: not between hello and decision, not as a target,
+ * and not while store operations of its former role run.
  */
 static void
 check_change (struct sim *sim, struct node *node,
@@ -165,6 +208,11 @@ check_change (struct sim *sim, struct node *node,
   if (node->hello_out && !view.linked)
     sim_fail (sim, "%c makes a generation between hello and decision",
               'A' + node->index);
+  if (view.linked && view.peer_state == STATE_SOLO)
+    sim_fail (sim, "I7: %c makes a generation though it is a target",
+              'A' + node->index);
+  if (!view.linked)
+    check_unasked (sim, node, record);
   if (node->disk.record.both && node->local_writes > 0)
     sim_fail (sim, "I8: %c goes on alone while %u of its own writes run",
               'A' + node->index, node->local_writes);
@@ -179,18 +227,16 @@ check_record (struct sim *sim, int node, const struct gen_record *record)
   /* The operator may decide otherwise. */
   if (record->data == DATA_SYNCING && !record->discard)
     check_void (sim, node);
+  if (record->data == DATA_FAILED && !sim->store_fault && !sim->disk_hung)
+    sim_fail (sim, "%c gives up a copy whose disk works", 'A' + node);
   if (record->history_count == 0 ||
       find_gen (sim, record->history[0].gen) != NULL)
     return;
   assert (sim->gen_count < SIM_GENERATIONS);
   check_change (sim, &sim->nodes[node], record);
-  seen = &sim->gens[sim->gen_count++];
-  seen->gen = record->history[0].gen;
-  seen->acked_by = -1;
+  seen = learn (sim, record);
   if (record->history[0].kind == GEN_JOIN)
     check_equal (sim, &sim->nodes[node]);
-  if (record->history_count > 1)
-    seen->parent = find_gen (sim, record->history[1].gen);
   sim_trace (sim, "generation %llu.%llx (%s) after %llu.%llx",
              (unsigned long long) seen->gen.epoch,
              (unsigned long long) seen->gen.id & 0xffff,
@@ -261,6 +307,29 @@ check_may_forget (struct sim *sim)
 
 /* --- actions ------------------------------------------------------------ */
 
+/* A session is answered in the generation that it was opened in, or in one
+ * that a joining peer has made of it.
+ */
+static void
+check_bound (struct sim *sim, const struct node *node, const struct nbd *nbd)
+{
+  const struct seen_gen *now;
+
+  if (!nbd->open.proxied || gen_id_equal (nbd->bound, node->gen_before))
+    return;
+  now = find_gen (sim, node->gen_before);
+  while (now != NULL && now->kind == GEN_JOIN &&
+         !gen_id_equal (now->gen, nbd->bound))
+    now = now->parent;
+  if (now == NULL || !gen_id_equal (now->gen, nbd->bound))
+    sim_fail (sim,
+              "I2: %c answers session %llu, which was opened in generation"
+              " %llu, in %llu",
+              'A' + node->index, (unsigned long long) nbd->open.session,
+              (unsigned long long) nbd->bound.epoch,
+              (unsigned long long) node->gen_before.epoch);
+}
+
 static void
 check_complete (struct sim *sim, struct node *node,
                 const struct core_action *action)
@@ -276,6 +345,8 @@ check_complete (struct sim *sim, struct node *node,
   if (slot->local)
     sim_fail (sim, "%c completes op %u while its local part runs",
               'A' + node->index, slot->op + 1);
+  if (action->error == 0)
+    check_bound (sim, node, slot->nbd);
   if (action->error != 0 || op->kind == OP_FLUSH)
     return;
   /* A copy may fail in the very step that answers. */
@@ -304,10 +375,13 @@ check_complete (struct sim *sim, struct node *node,
 static void
 check_memoryless (struct sim *sim, const struct node *node)
 {
-  const struct seen_gen *mine = find_gen (
-    sim, gen_current (core_record (node->core)));
+  const struct gen_record *record = core_record (node->core);
+  const struct seen_gen *mine = NULL;
   uint32_t i;
 
+  /* A step may accept and then begin the next generation. */
+  for (i = 0; mine == NULL && i < record->history_count; i++)
+    mine = find_gen (sim, record->history[i].gen);
   if (sim->client_count > 1 || sim->may_split || sim->model->split)
     return;
   for (i = 0; i < sim->gen_count; i++)
@@ -341,10 +415,18 @@ check_open_done (struct sim *sim, struct node *node,
                  const struct core_action *action)
 {
   const struct core_open *open = &node->conns[action->slot]->open;
+  struct core_view view;
   uint32_t i;
 
-  if (action->error != 0 || !open->proxied)
+  if (action->error != 0)
     return;
+  core_view (node->core, &view);
+  if (view.linked && view.peer_state == STATE_SOLO)
+    sim_fail (sim, "I7: %c accepts a client though it is a target",
+              'A' + node->index);
+  if (!open->proxied)
+    return;
+  node->proxied = gen_current (&view.record);
   if (open->shown.epoch == 0 && !node->conns[action->slot]->client_gone)
     check_memoryless (sim, node);
   check_newest (sim, node, node->conns[action->slot]);

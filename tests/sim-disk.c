@@ -167,6 +167,21 @@ disk_open (struct sim *sim, int node)
       lose_cached (sim, node, cell);
 }
 
+/* What was there is lost, and the medium reads as zeros. */
+void
+disk_zero (struct sim *sim, int node, uint32_t first, uint32_t count)
+{
+  struct disk *disk = &sim->nodes[node].disk;
+  uint32_t cell;
+
+  for (cell = first; cell < first + count; cell++) {
+    disk->cache[cell] = disk->durable[cell] = 0;
+    disk->kept[cell] = disk->written[cell];
+    set_dirty (disk, cell, false);
+    check_cell (sim, cell);
+  }
+}
+
 void
 disk_power_cut (struct sim *sim, int node)
 {

@@ -30,8 +30,9 @@ const struct model sim_models[MODE_COUNT] = {
   [MODE_MANY] = {
     .name = "many",
     .text = "two or three proxied clients; one node at a time dies, loses"
-            " power or stops, the next when the pair is whole; clients die"
-            " and lose connections; no partition",
+            " power, stops, or has a disk that fails, the next when the pair"
+            " is whole; clients die, lose connections, and are cut off from a"
+            " node; the link breaks, but a new one can be made at once",
     .proxied_min = 2, .proxied_max = 3,
     .takeover = TAKEOVER_PROXY,
   },
@@ -44,8 +45,7 @@ const struct model sim_models[MODE_COUNT] = {
   },
   [MODE_ANY] = {
     .name = "any",
-    .text = "takeover=any: clients of both kinds; one node at a time dies,"
-            " the next when the pair is whole; no partition",
+    .text = "takeover=any: clients of both kinds; everything of mode many",
     .proxied_max = 1, .plain_min = 1, .plain_max = 2,
     .takeover = TAKEOVER_ANY,
   },
@@ -57,6 +57,16 @@ const struct model sim_models[MODE_COUNT] = {
     .proxied_min = 1, .proxied_max = 1,
     .takeover = TAKEOVER_PROXY, .partition = true,
     .split = true, .force = true,
+  },
+  [MODE_APART] = {
+    .name = "apart",
+    .text = "one or two proxied clients and perhaps one without, everything"
+            " of mode one, now and then with takeover=any: both nodes may"
+            " serve apart from each other, and then the pair must end"
+            " diverged; no answered write is given up",
+    .proxied_min = 1, .proxied_max = 2,
+    .plain_max = 1,
+    .takeover = TAKEOVER_PROXY, .partition = true, .split = true,
   },
 };
 
@@ -77,23 +87,23 @@ static const struct weight {
   { FAULT_POWER, 8, 8, 4 },
   { FAULT_STOP, 3, 3, 1 },
   { FAULT_BOTH, 0, 5, 2 },
-  { FAULT_CUT, 0, 10, 4 },
+  { FAULT_CUT, 5, 10, 4 },
   { FAULT_PARTITION, 0, 6, 3 },
   { FAULT_PAUSE, 0, 5, 1 },
   { FAULT_CLIENT_CUT, 4, 5, 1 },
-  { FAULT_CLIENT_PARTITION, 0, 5, 1 },
+  { FAULT_CLIENT_PARTITION, 4, 5, 1 },
   { FAULT_CLIENT_CRASH, 3, 3, 0 },
   { FAULT_CLIENT_AMNESIA, 2, 3, 0 },
   { FAULT_SLOW, 3, 3, 1 },
   { FAULT_IDLE, 1, 1, 1 },
-  { FAULT_READ, 0, 0, 4 },
-  { FAULT_WRITE, 0, 0, 4 },
-  { FAULT_SPACE, 0, 0, 4 },
-  { FAULT_SYNC, 0, 0, 4 },
-  { FAULT_META, 0, 0, 3 },
+  { FAULT_READ, 1, 0, 4 },
+  { FAULT_WRITE, 2, 0, 4 },
+  { FAULT_SPACE, 1, 0, 4 },
+  { FAULT_SYNC, 2, 0, 4 },
+  { FAULT_META, 1, 0, 3 },
   { FAULT_TOGETHER, 0, 6, 0 },
   { FAULT_REFUSE, 0, 2, 1 },
-  { FAULT_NOISE, 0, 2, 1 },
+  { FAULT_NOISE, 1, 2, 1 },
   { FAULT_FLAP, 0, 2, 0 },
   { FAULT_WANDER, 0, 3, 0 },
   { FAULT_DEAF, 0, 3, 0 },
@@ -140,6 +150,33 @@ static const enum core_action_type moments[] = {
   ACT_STATE,      ACT_CONN_ENDED,
 };
 
+/* Frames after which one is: there are few of them, and each is a turn. */
+static const enum wire_type turns[] = {
+  WIRE_HELLO_FRAME, WIRE_MARKS,          WIRE_ADOPT,
+  WIRE_ADOPTED,     WIRE_SWITCH_REQUEST, WIRE_SWITCH_GRANT,
+  WIRE_HASH_REPLY,  WIRE_HANDOVER,       WIRE_NACK,
+};
+
+static void
+plan_moment (struct sim *sim, struct fault *fault)
+{
+  fault->action = -1;
+  fault->at = fault->node;
+  fault->nth = 1 + (uint32_t) plan_random (sim, plan_random (sim, 2) ? 3 : 20);
+  if (plan_random (sim, 3) == 0)
+    return;
+  fault->action = (int)
+    moments[plan_random (sim, sizeof moments / sizeof moments[0])];
+  if (plan_random (sim, 4) == 0)
+    fault->at = 1 - fault->node;
+  if (plan_random (sim, 5) != 0)
+    return;
+  fault->action = ACT_SEND;
+  fault->frame = (uint8_t)
+    turns[plan_random (sim, sizeof turns / sizeof turns[0])];
+  fault->nth = 1 + (uint32_t) plan_random (sim, 2);
+}
+
 static void
 plan_one (struct sim *sim, struct fault *fault)
 {
@@ -154,11 +191,7 @@ plan_one (struct sim *sim, struct fault *fault)
     fault->wait_us = plan_random (sim, 300 * SIM_MS);
   else
     fault->wait_us = plan_random (sim, 30 * SIM_MS);
-  fault->action = -1;
-  if (plan_random (sim, 3) != 0)
-    fault->action = (int)
-      moments[plan_random (sim, sizeof moments / sizeof moments[0])];
-  fault->nth = 1 + (uint32_t) plan_random (sim, plan_random (sim, 2) ? 3 : 20);
+  plan_moment (sim, fault);
   fault->delay_us = plan_random (sim, 3) == 0 ? 0
                                               : plan_random (sim, 2 * SIM_MS);
   mood = sim->fault_burst ? plan_random (sim, 2) : plan_random (sim, 3);
@@ -176,6 +209,8 @@ plan_twice (struct sim *sim, struct fault *first, struct fault *second)
 {
   if (plan_random (sim, 2) == 0) {
     first->action = ACT_LOCAL;
+    first->at = first->node;
+    first->frame = 0;
     first->delay_us = plan_random (sim, 500);
   }
   if (second == NULL || plan_random (sim, 3) == 0)
@@ -184,6 +219,8 @@ plan_twice (struct sim *sim, struct fault *first, struct fault *second)
   second->node = first->node;
   second->wait_us = plan_random (sim, 20 * SIM_MS);
   second->action = ACT_COMPLETE;
+  second->at = second->node;
+  second->frame = 0;
   second->nth = 1 + (uint32_t) plan_random (sim, 4);
   second->delay_us = 50 + plan_random (sim, 800);
 }
@@ -264,6 +301,7 @@ restart_failed (struct sim *sim, const struct sim_event *event)
   if (view.state != STATE_FAILED)
     return;
   node_crash (sim, node, false);
+  past_mend (sim, node);
   node_start (sim, node);
 }
 
@@ -460,6 +498,8 @@ strike_disk (struct sim *sim, const struct fault *fault)
     disk->fail_write = disk->fail_space || fault->kind == FAULT_WRITE;
     disk->fail_sync = fault->kind == FAULT_SYNC;
     disk->fail_meta = fault->kind == FAULT_META;
+    repair_after (sim, 2 * fault->length_us + 300 * SIM_MS, restart_failed,
+                  (uint32_t) fault->node, 0);
   }
   repair_after (sim, fault->length_us, repair_disk, (uint32_t) fault->node, 0);
 }
@@ -607,7 +647,7 @@ strike (struct sim *sim, const struct fault *fault)
 
 static void arm (struct sim *sim, const struct sim_event *event);
 
-/* Faults of a node that must not meet another fault. */
+/* Faults that must not meet another one. */
 static bool
 wants_whole_pair (const struct fault *fault)
 {
@@ -615,6 +655,8 @@ wants_whole_pair (const struct fault *fault)
   case FAULT_CRASH:
   case FAULT_POWER:
   case FAULT_STOP:
+  case FAULT_CUT:
+  case FAULT_NOISE:
   case FAULT_READ:
   case FAULT_WRITE:
   case FAULT_SPACE:
@@ -631,11 +673,31 @@ is_store (enum fault_kind kind)
     kind == FAULT_SYNC || kind == FAULT_META;
 }
 
+/* Both nodes are there and about to make a link: where the network holds,
+ * they do so in time.
+ */
+static bool
+greeting (const struct sim *sim)
+{
+  struct core_view view;
+  int n;
+
+  for (n = 0; n < SIM_NODES; n++)
+    if (!sim->nodes[n].alive)
+      return false;
+  core_view (sim->nodes[0].core, &view);
+  if (view.linked)
+    core_view (sim->nodes[1].core, &view);
+  return !view.linked;
+}
+
 static bool
 may_strike (struct sim *sim, const struct fault *fault)
 {
   const char *why;
 
+  if (fault->kind == FAULT_SLOW && !sim->model->partition)
+    return !greeting (sim);
   if (!wants_whole_pair (fault))
     return true;
   if (sim->model->partition && !(sim->model->store && is_store (fault->kind)))
@@ -686,11 +748,13 @@ fault_begin (struct sim *sim)
 }
 
 void
-fault_on_action (struct sim *sim, int node, enum core_action_type type)
+fault_on_action (struct sim *sim, int node, const struct core_action *action)
 {
   struct fault *fault = &sim->faults[sim->fault_next];
 
-  if (!sim->fault_armed || fault->node != node || fault->action != (int) type ||
+  if (!sim->fault_armed || fault->at != node ||
+      fault->action != (int) action->type ||
+      (fault->frame != 0 && fault->frame != action->frame.type) ||
       --fault->nth > 0)
     return;
   sim->fault_armed = false;
@@ -728,8 +792,10 @@ fault_heal (struct sim *sim)
       if (view.state == STATE_FAILED)
         node_crash (sim, node, false);
     }
-    if (!node->alive)
+    if (!node->alive) {
+      past_mend (sim, node);
       node_start (sim, node);
+    }
   }
   for (c = 0; c < sim->client_count; c++) {
     sim->clients[c].flaps = 0;

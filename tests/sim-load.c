@@ -265,7 +265,7 @@ load_init (struct sim *sim)
     client->proxied = i < proxied;
     client->depth = 1 + (uint32_t) sim_below (sim, 10);
     memset (client->ops, 0xff, sizeof client->ops); /* NO_OP */
-    load_start (sim, client, true);
+    load_start (sim, client, client->saved.epoch == 0);
     sim_after (sim, sim_below (sim, 20 * SIM_MS),
                (struct sim_event){ .run = think, .node = -1, .a = i });
   }

@@ -126,6 +126,7 @@ serve_open (struct sim *sim, struct node *node, struct nbd *nbd)
               'A' + node->index);
   node->conns[nbd->slot] = nbd;
   nbd->server = NBD_OPENING;
+  node->asked |= nbd->open.proxied;
   event.slot = nbd->slot;
   node_step (sim, node, &event);
 }
@@ -247,6 +248,7 @@ nbd_opened (struct sim *sim, struct nbd *nbd, int error, struct gen_id gen)
 
   assert (nbd->server == NBD_OPENING);
   nbd->server = error == 0 ? NBD_OPEN : NBD_DONE;
+  nbd->bound = gen;
   message->type = MSG_OPENED;
   message->error = error;
   message->gen = gen;

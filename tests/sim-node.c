@@ -99,7 +99,7 @@ node_step (struct sim *sim, struct node *node, struct core_event *event)
     if (script != NULL)
       script->on_action (sim, node, &actions->list[i]);
     shell_act (sim, node, &actions->list[i]);
-    fault_on_action (sim, node->index, actions->list[i].type);
+    fault_on_action (sim, node->index, &actions->list[i]);
   }
   if (sim->options.check_every != 0 &&
       sim->steps % sim->options.check_every == 0)
@@ -245,8 +245,15 @@ node_worker_idle (struct sim *sim, struct node *node)
 void
 node_link_lost (struct sim *sim, struct node *node)
 {
+  uint32_t i;
+
   sim_trace (sim, "%c: link %u lost%s", 'A' + node->index, node->pipe->id,
              node->job_busy ? ", draining" : "");
+  node->asked = false;
+  for (i = 0; i < SIM_CONNS; i++)
+    if (node->conns[i] != NULL && node->conns[i]->server == NBD_OPENING &&
+        node->conns[i]->open.proxied)
+      node->asked = true;
   if (sim_chance (sim, 2))
     node->jobs = node->jobs_tail = NULL;
   if (!node->job_busy)
@@ -399,7 +406,7 @@ node_start (struct sim *sim, struct node *node)
     .beat_ms = sim->beat_ms,
     .dead_ms = sim->dead_ms,
     .resync_rate = sim->resync_rate,
-    .takeover = sim->model->takeover,
+    .takeover = sim->takeover,
   };
 
   assert (!node->alive);
@@ -426,6 +433,8 @@ forget (struct node *node)
   memset (node->newest, 0, sizeof node->newest);
   memset (node->chunks, 0, sizeof node->chunks);
   node->local_writes = 0;
+  node->proxied = (struct gen_id){ 0, 0 };
+  node->asked = false;
   node->syncing = false;
   node->waiting_count = node->served_count = 0;
   node->record_busy = node->map_busy = false;

@@ -116,6 +116,7 @@ record_durable (struct sim *sim, const struct sim_event *event)
     done.error = EIO;
   else
     node->disk.record = node->record_next;
+  check_map (sim);
   node_step (sim, node, &done);
 }
 

@@ -318,7 +318,7 @@ poll_heal (struct sim *sim, uint64_t elapsed_ms)
   }
   if (sim->model->force)
     admin_resolve (sim);
-  else if (sim->may_split && check_diverged (sim)) {
+  else if ((sim->may_split || sim->model->split) && check_diverged (sim)) {
     enter (sim, PHASE_DONE);
     return;
   }
@@ -409,9 +409,13 @@ set_up (struct sim *sim, const struct sim_options *options)
   sim->think_us = sim_chance (sim, 3) ? 400
     : sim_chance (sim, 2)             ? 2500
                                       : 12000;
+  /* Two nodes that may serve apart may do so by anybody's word. */
+  sim->takeover = sim->model->takeover;
+  if (sim->model->split && sim_chance (sim, 4))
+    sim->takeover = TAKEOVER_ANY;
   sim->cut_for_good = -1;
   if (sim->model->partition && sim->model->proxied_min > 0 &&
-      sim_chance (sim, 6))
+      sim->model->plain_max == 0 && sim_chance (sim, 6))
     sim->cut_for_good = (int) sim_below (sim, SIM_NODES);
   if (options->requests != 0 && options->requests < sim->op_limit)
     sim->op_limit = options->requests;
@@ -436,6 +440,8 @@ begin_random (struct sim *sim)
     node_init (sim, n);
     sim_after (sim, sim_below (sim, 30 * SIM_MS), on);
   }
+  if (sim->options.seed % 8 == 5)
+    past_make (sim);
   load_init (sim);
   fault_begin (sim);
   sim_after (sim, 0, (struct sim_event){ .run = poll, .node = -1 });

@@ -8,6 +8,7 @@
  *   sim-runner.c  many seeds in several processes, shrinking
  *   sim-world.c   clock, event queue, random numbers, trace, one run
  *   sim-fault.c   fault models and the plan of a run
+ *   sim-past.c    what a run begins with, and a copy that was mended
  *   sim-disk.c    what a sector holds in the page cache and on the disk
  *   sim-link.c    connections between the nodes
  *   sim-node.c    a node's process: events into the core
@@ -250,6 +251,8 @@ struct node {
   struct accepted newest[SIM_CLIENTS];
   struct chunk_buffer chunks[CORE_CHUNKS_MAX];
   uint32_t local_writes;
+  struct gen_id proxied; /* newest generation that a proxied session opened */
+  bool asked;            /* by a proxied client, since the link was lost */
 
   /* group commit */
   bool syncing;
@@ -307,8 +310,9 @@ struct nbd {
   bool server_eof;   /* the client hung up */
   bool server_muted; /* nothing more gets in here */
   bool client_open, client_gone;
-  struct gen_id gen; /* as told at the open */
-  uint32_t requests; /* at the server */
+  struct gen_id gen;   /* as told at the open */
+  struct gen_id bound; /* the node's, when it said yes */
+  uint32_t requests;   /* at the server */
   struct message *to_server, *to_server_tail;
   struct message *to_client, *to_client_tail;
   uint64_t server_last, client_last;
@@ -391,6 +395,7 @@ enum sim_mode {
   MODE_PLAIN,
   MODE_ANY,
   MODE_FORCE,
+  MODE_APART,
   MODE_COUNT,
 };
 
@@ -446,6 +451,8 @@ struct fault {
   int node, client;
   uint64_t wait_us; /* armed so long after the last fired */
   int action;       /* fires at this action, -1: at once */
+  int at;           /* of this node */
+  uint8_t frame;    /* and ACT_SEND: of this frame, 0: any */
   uint32_t nth;
   uint32_t dice;      /* for what its kind leaves to chance */
   uint64_t delay_us;  /* from the action to the fault */
@@ -499,6 +506,8 @@ struct sim {
 
   uint32_t cells, region_cells, regions;
   uint64_t beat_ms, dead_ms, resync_rate;
+  enum core_takeover takeover;
+  uint64_t past_client; /* the pair has a past, made for it; 0: it has none */
 
   struct node nodes[SIM_NODES];
   uint32_t pipes;
@@ -538,6 +547,7 @@ struct sim {
   uint8_t differs[SIM_CELLS];
   struct seen_gen {
     struct gen_id gen;
+    uint32_t kind; /* enum gen_kind */
     struct seen_gen *parent;
     int acked_by; /* node, -1: nobody */
   } gens[SIM_GENERATIONS];
@@ -601,8 +611,13 @@ bool sim_tracing (const struct sim *sim);
 extern const struct model sim_models[MODE_COUNT];
 void fault_plan (struct sim *sim);
 void fault_begin (struct sim *sim);
-void fault_on_action (struct sim *sim, int node, enum core_action_type type);
+void fault_on_action (struct sim *sim, int node,
+                      const struct core_action *action);
 void fault_heal (struct sim *sim);
+
+/* sim-past.c */
+void past_make (struct sim *sim);
+void past_mend (struct sim *sim, struct node *node);
 
 /* sim-disk.c */
 void disk_write (struct sim *sim, int node, uint32_t first, uint32_t count,
@@ -613,6 +628,7 @@ void disk_sync_end (struct sim *sim, int node,
 void disk_sync_fail (struct sim *sim, int node);
 void disk_open (struct sim *sim, int node);
 void disk_power_cut (struct sim *sim, int node);
+void disk_zero (struct sim *sim, int node, uint32_t first, uint32_t count);
 
 /* sim-link.c */
 void link_dial (struct sim *sim, struct node *node, uint64_t timeout_ms);
@@ -707,6 +723,7 @@ void check_action (struct sim *sim, struct node *node,
                    const struct core_action *action);
 void check_accepted (struct sim *sim, int node, struct gen_id gen);
 void check_record (struct sim *sim, int node, const struct gen_record *record);
+void check_begin (struct sim *sim, const struct gen_record *record);
 void check_identical (struct sim *sim);
 bool check_converged (struct sim *sim, const char **why);
 bool check_may_forget (struct sim *sim);

@@ -325,6 +325,7 @@ do_slow (struct sim *sim, const struct step_arguments *arguments)
 static void
 do_hang (struct sim *sim, const struct step_arguments *arguments)
 {
+  sim->disk_hung = true;
   sim->nodes[arguments->node].disk.slow_us = DISK_HANGS_US;
 }
 
