@@ -365,6 +365,19 @@ decide_history (const struct gen_record *me, const struct gen_record *peer)
   return decide_fork (me, peer);
 }
 
+/* Two nodes of a volume know each other.  One that came blank to take a
+ * lost peer's place may be known to nobody yet, if HOLDER, which let it,
+ * died before it had noted that.
+ */
+static bool
+knows (const struct gen_record *holder, const struct gen_record *other)
+{
+  if (holder->peer == 0 || holder->peer == other->node)
+    return true;
+  return !holder->both && other->data == DATA_SYNCING &&
+    other->history_count == 0 && other->peer == holder->node;
+}
+
 enum gen_verdict
 gen_decide (const struct gen_record *me, const struct gen_record *peer)
 {
@@ -384,9 +397,7 @@ gen_decide (const struct gen_record *me, const struct gen_record *peer)
 
   if (me->volume != peer->volume)
     return GEN_REFUSE_VOLUME;
-  if (me->peer != 0 && me->peer != peer->node)
-    return GEN_REFUSE_NODE;
-  if (peer->peer != 0 && peer->peer != me->node)
+  if (!knows (me, peer) || !knows (peer, me))
     return GEN_REFUSE_NODE;
 
   if (me->discard && peer->discard)

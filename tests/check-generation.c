@@ -484,6 +484,30 @@ START_TEST (holds_what_is_older)
 }
 END_TEST
 
+/* A blank node takes a lost peer's place; the other one dies before it has
+ * noted that.
+ */
+START_TEST (new_peer_not_noted)
+{
+  struct gen_record a = member (NODE_A), c = blank (NODE_A + NODE_B);
+
+  a.peer = NODE_B;
+  advance (&a, GEN_SOLO, CLIENT, 2);
+  a.both = false;
+  ck_assert_int_eq (decide (&a, &c), GEN_SOURCE);
+  c.data = DATA_SYNCING;
+  c.volume = a.volume;
+  c.peer = NODE_A;
+  ck_assert_int_eq (decide (&a, &c), GEN_SOURCE);
+  ck_assert_int_eq (decide (&c, &a), GEN_TARGET);
+  a.both = true;
+  ck_assert_int_eq (decide (&a, &c), GEN_REFUSE_NODE);
+  a.both = false;
+  c.peer = NODE_B;
+  ck_assert_int_eq (decide (&a, &c), GEN_REFUSE_NODE);
+}
+END_TEST
+
 /* However often the peer was away, it is known when it comes back. */
 START_TEST (long_life)
 {
@@ -762,6 +786,7 @@ main (void)
   tcase_add_test (tcase, replaced_by_a_newer_session);
   tcase_add_test (tcase, nothing_in_common);
   tcase_add_test (tcase, holds_what_is_older);
+  tcase_add_test (tcase, new_peer_not_noted);
   tcase_add_test (tcase, long_life);
   tcase_add_test (tcase, failed_after_a_switch);
   tcase_add_test (tcase, switch_not_adopted);
