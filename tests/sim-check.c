@@ -185,6 +185,9 @@ check_unasked (struct sim *sim, const struct node *node,
       !node->disk.record.both || node->asked ||
       sim->takeover != TAKEOVER_PROXY || sim->store_fault || sim->disk_hung)
     return;
+  if (!node->tried)
+    sim_fail (sim, "I2: %c goes on alone and has not looked for its peer",
+              'A' + node->index);
   if (gen_id_equal (node->proxied, record->history[1].gen))
     sim_fail (sim,
               "I2: %c goes on alone for plain clients, though a proxied one"

@@ -143,7 +143,7 @@ flap (struct sim *sim, const struct sim_event *event)
     nbd_cut (sim, client->nbd[i]);
   }
   if (client->wanders > 0)
-    sim_after (sim, sim_chance (sim, 2) ? 5 * SIM_MS : 0,
+    sim_after (sim, sim_chance (sim, 4) ? 5 * SIM_MS : 0,
                client_event (client, turn_away));
 }
 

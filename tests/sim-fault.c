@@ -1,74 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sim-fault.c: fault models, and the faults of a run.  The plan comes
- * from random numbers of its own, so that a run with fewer faults is the
- * same run up to the last fault that is kept.  A fault strikes after a time,
- * or a little after the nth action of some type at its node, which is
- * how the narrow moments are hit.
+ * sim-fault.c: the faults of a run.  The plan comes from random numbers
+ * of its own, so that a run with fewer faults is the same run up to the
+ * last fault that is kept.  A fault strikes after a time, or a little after
+ * the nth action of some type at a node, or its nth frame of some type,
+ * which is how the narrow moments are hit.
  */
 #include <assert.h>
 
 #include "sim.h"
 #include "splitmix.h"
-
-const struct model sim_models[MODE_COUNT] = {
-  [MODE_ONE] = {
-    .name = "one",
-    .text = "one proxied client; nodes and client die, lose power, stop,"
-            " hang and restart in any number and order; links break, are"
-            " cut and slow, between any two; disks work",
-    .proxied_min = 1, .proxied_max = 1,
-    .takeover = TAKEOVER_PROXY, .partition = true,
-  },
-  [MODE_STORE] = {
-    .name = "store",
-    .text = "as one, but without lost clients; and disks give errors, are"
-            " full, and fail to sync, one node at a time",
-    .proxied_min = 1, .proxied_max = 1,
-    .takeover = TAKEOVER_PROXY, .partition = true, .store = true,
-  },
-  [MODE_MANY] = {
-    .name = "many",
-    .text = "two or three proxied clients; one node at a time dies, loses"
-            " power, stops, or has a disk that fails, the next when the pair"
-            " is whole; clients die, lose connections, and are cut off from a"
-            " node; the link breaks, but a new one can be made at once",
-    .proxied_min = 2, .proxied_max = 3,
-    .takeover = TAKEOVER_PROXY,
-  },
-  [MODE_PLAIN] = {
-    .name = "plain",
-    .text = "one to three clients without a proxy, pinned to the primary;"
-            " everything of mode one",
-    .plain_min = 1, .plain_max = 3,
-    .takeover = TAKEOVER_PROXY, .partition = true,
-  },
-  [MODE_ANY] = {
-    .name = "any",
-    .text = "takeover=any: clients of both kinds; everything of mode many",
-    .proxied_max = 1, .plain_min = 1, .plain_max = 2,
-    .takeover = TAKEOVER_ANY,
-  },
-  [MODE_FORCE] = {
-    .name = "force",
-    .text = "as one; and the operator promotes nodes by force and gives"
-            " copies up at any moment: what was answered may be lost, the"
-            " pair must be whole in the end",
-    .proxied_min = 1, .proxied_max = 1,
-    .takeover = TAKEOVER_PROXY, .partition = true,
-    .split = true, .force = true,
-  },
-  [MODE_APART] = {
-    .name = "apart",
-    .text = "one or two proxied clients and perhaps one without, everything"
-            " of mode one, now and then with takeover=any: both nodes may"
-            " serve apart from each other, and then the pair must end"
-            " diverged; no answered write is given up",
-    .proxied_min = 1, .proxied_max = 2,
-    .plain_max = 1,
-    .takeover = TAKEOVER_PROXY, .partition = true, .split = true,
-  },
-};
 
 static uint64_t
 plan_random (struct sim *sim, uint64_t bound)
@@ -105,7 +46,7 @@ static const struct weight {
   { FAULT_REFUSE, 0, 2, 1 },
   { FAULT_NOISE, 1, 2, 1 },
   { FAULT_FLAP, 0, 2, 0 },
-  { FAULT_WANDER, 0, 3, 0 },
+  { FAULT_WANDER, 0, 6, 0 },
   { FAULT_DEAF, 0, 3, 0 },
   { FAULT_SWITCH, 3, 4, 2 },
   { FAULT_CLIENT_STALL, 3, 3, 1 },
@@ -225,6 +166,25 @@ plan_twice (struct sim *sim, struct fault *first, struct fault *second)
   second->delay_us = 50 + plan_random (sim, 800);
 }
 
+/* A client cannot reach its primary, and has the other node ask for the
+ * role; just then the primary's disk fails.
+ */
+static void
+plan_handover (struct sim *sim, struct fault *first, struct fault *second)
+{
+  if (sim->model->partition && !sim->model->store)
+    return;
+  first->length_us = 4000 * SIM_MS;
+  second->kind = plan_random (sim, 2) ? FAULT_WRITE : FAULT_SYNC;
+  second->node = first->node;
+  second->wait_us = plan_random (sim, 20 * SIM_MS);
+  second->action = ACT_SEND;
+  second->at = 1 - first->node;
+  second->frame = WIRE_SWITCH_REQUEST;
+  second->nth = 1;
+  second->delay_us = plan_random (sim, 400);
+}
+
 /* Each run leaves out about half of the kinds (swarm testing, Groce et
  * al. 2012), so that those left meet each other more often; in a burst
  * they come close together.
@@ -256,10 +216,15 @@ fault_plan (struct sim *sim)
   sim->fault_count = (uint32_t) plan_random (sim, SIM_FAULTS + 1);
   for (i = 0; i < sim->fault_count; i++)
     plan_one (sim, &sim->faults[i]);
-  for (i = 0; i < sim->fault_count; i++)
+  for (i = 0; i < sim->fault_count; i++) {
     if (sim->faults[i].kind == FAULT_TOGETHER)
       plan_twice (sim, &sim->faults[i],
                   i + 1 < sim->fault_count ? &sim->faults[i + 1] : NULL);
+    if ((sim->faults[i].kind == FAULT_CLIENT_PARTITION ||
+         sim->faults[i].kind == FAULT_SWITCH) &&
+        i + 1 < sim->fault_count && plan_random (sim, 3) == 0)
+      plan_handover (sim, &sim->faults[i], &sim->faults[i + 1]);
+  }
   sim->fault_planned = sim->fault_count;
   if (sim->fault_count > sim->options.faults)
     sim->fault_count = sim->options.faults;
@@ -408,7 +373,7 @@ forget_and_turn (struct sim *sim, const struct sim_event *event)
 
   sim->repairs--;
   load_crash (sim, client);
-  client->wanders = 0;
+  client->flaps = client->wanders = 0;
   client->cut_until[0] = client->cut_until[1] = 0;
   client->cut_until[event->a] = sim->now_us + 300 * SIM_MS;
   load_start (sim, client, true);
@@ -435,19 +400,28 @@ strike_deaf (struct sim *sim, const struct fault *fault)
                 0);
 }
 
-/* The nodes are cut off from each other.  The client makes a generation at
- * one, which never answers it, goes to the other, perhaps back again, and
- * then it comes without memory, perhaps.
+/* The nodes are cut off from each other, and see it.  The client, perhaps
+ * without memory from the beginning, makes a generation at one, which never
+ * answers it, goes to the other, perhaps back again, and then it comes
+ * without memory, perhaps.
  */
 static void
 strike_wander (struct sim *sim, const struct fault *fault)
 {
-  uint64_t length_us = 400 * SIM_MS + fault->length_us % (800 * SIM_MS);
+  uint64_t length_us = 700 * SIM_MS + fault->length_us % (800 * SIM_MS);
+  struct client *client = &sim->clients[0];
+  int n;
 
+  for (n = 0; n < SIM_NODES; n++)
+    if (sim->nodes[n].alive)
+      link_close (sim, &sim->nodes[n], true);
   sim->partition_until = sim->now_us + 2 * length_us;
-  sim->clients[0].flaps = sim->clients[0].wanders = 1 + fault->dice % 2;
-  link_cut (sim);
-  if (fault->dice % 4 == 1)
+  if (fault->dice % 3 == 2) {
+    load_crash (sim, client);
+    load_start (sim, client, true);
+  }
+  client->flaps = client->wanders = 1 + (fault->dice % 5 != 0);
+  if (fault->dice % 4 != 2)
     return;
   repair_after (sim, length_us, forget_and_turn, (uint32_t) fault->node, 0);
 }
@@ -556,6 +530,9 @@ strike_client (struct sim *sim, const struct fault *fault)
     break;
   case FAULT_CLIENT_PARTITION:
     client->cut_until[fault->node] = sim->now_us + fault->length_us;
+    if (sim->fault_next < sim->fault_count &&
+        sim->faults[sim->fault_next].frame == WIRE_SWITCH_REQUEST)
+      sim->busy_until = client->cut_until[fault->node];
     break;
   default:
     load_crash (sim, client);
@@ -625,8 +602,10 @@ strike (struct sim *sim, const struct fault *fault)
     sim->partition_until = sim->now_us + fault->length_us;
     break;
   case FAULT_PAUSE:
+    /* Now and then for as long as a disk may hang. */
     if (node->alive)
-      node->pause_until = sim->now_us + fault->length_us;
+      node->pause_until = sim->now_us + fault->length_us +
+        (fault->dice % 3 == 0 ? CORE_STALL_FACTOR * sim->dead_ms * SIM_MS : 0);
     break;
   case FAULT_SWITCH: strike_switch (sim, fault); break;
   case FAULT_FORCE: strike_wish (sim, fault, ADMIN_FORCE); break;

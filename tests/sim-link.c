@@ -383,6 +383,7 @@ dial_failed (struct sim *sim, struct node *node)
   struct core_event event = { .type = EV_CONNECT_FAILED };
 
   node->dialing = false;
+  node->tried = true;
   node_step (sim, node, &event);
 }
 

@@ -11,7 +11,11 @@
 
 #include "sim.h"
 
-enum { READ_CELLS = 256 };
+enum {
+  READ_CELLS = 256,
+  BUSY_OPS = SIM_OPS / 2, /* at most, when they do not wait for a fault */
+  BUSY_THINK_US = 12000,
+};
 
 static void think (struct sim *sim, const struct sim_event *event);
 
@@ -198,8 +202,11 @@ may_issue (const struct sim *sim, const struct client *client)
     return false;
   if (sim->phase == PHASE_READ)
     return sim->read_next < sim->cells;
-  return sim->phase == PHASE_RUN && sim->op_count < quota (sim) &&
-    sim->now_us >= sim->idle_until;
+  if (sim->phase != PHASE_RUN || sim->now_us < sim->idle_until)
+    return false;
+  return sim->op_count < quota (sim) ||
+    (sim->now_us < sim->busy_until && sim->op_count < BUSY_OPS &&
+     sim->options.requests == 0);
 }
 
 void
@@ -225,6 +232,8 @@ think (struct sim *sim, const struct sim_event *event)
   uint64_t typical_us = sim->phase == PHASE_READ ? 500 : sim->think_us;
   uint32_t slot;
 
+  if (sim->now_us < sim->busy_until)
+    typical_us = BUSY_THINK_US;
   if (!may_issue (sim, client))
     typical_us += 3 * SIM_MS;
   else {

@@ -321,7 +321,7 @@ to_client (struct sim *sim, const struct sim_event *event)
   struct nbd *nbd = event->data;
   struct message *message;
 
-  if (nbd->client_gone || held_back (sim, nbd, event))
+  if (nbd->client_gone || (!nbd->cut && held_back (sim, nbd, event)))
     return;
   message = nbd->to_client;
   if (message == NULL)
@@ -424,7 +424,7 @@ nbd_cut (struct sim *sim, struct nbd *nbd)
 {
   lose_tail (sim, nbd);
   send_eof (sim, nbd, true);
-  nbd->server_muted = true;
+  nbd->server_muted = nbd->cut = true;
   nbd->to_client = nbd->to_client_tail = NULL;
   send_eof (sim, nbd, false);
 }

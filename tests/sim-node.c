@@ -245,10 +245,14 @@ node_worker_idle (struct sim *sim, struct node *node)
 void
 node_link_lost (struct sim *sim, struct node *node)
 {
+  struct core_view view;
   uint32_t i;
 
   sim_trace (sim, "%c: link %u lost%s", 'A' + node->index, node->pipe->id,
              node->job_busy ? ", draining" : "");
+  /* One that never came to a decision counts as an attempt. */
+  core_view (node->core, &view);
+  node->tried = !view.linked;
   node->asked = false;
   for (i = 0; i < SIM_CONNS; i++)
     if (node->conns[i] != NULL && node->conns[i]->server == NBD_OPENING &&
@@ -434,7 +438,7 @@ forget (struct node *node)
   memset (node->chunks, 0, sizeof node->chunks);
   node->local_writes = 0;
   node->proxied = (struct gen_id){ 0, 0 };
-  node->asked = false;
+  node->asked = node->tried = false;
   node->syncing = false;
   node->waiting_count = node->served_count = 0;
   node->record_busy = node->map_busy = false;

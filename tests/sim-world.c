@@ -411,7 +411,7 @@ set_up (struct sim *sim, const struct sim_options *options)
                                       : 12000;
   /* Two nodes that may serve apart may do so by anybody's word. */
   sim->takeover = sim->model->takeover;
-  if (sim->model->split && sim_chance (sim, 4))
+  if (sim->model->split && sim_chance (sim, 2))
     sim->takeover = TAKEOVER_ANY;
   sim->cut_for_good = -1;
   if (sim->model->partition && sim->model->proxied_min > 0 &&

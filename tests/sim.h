@@ -7,7 +7,8 @@
  *   sim.c         options and output
  *   sim-runner.c  many seeds in several processes, shrinking
  *   sim-world.c   clock, event queue, random numbers, trace, one run
- *   sim-fault.c   fault models and the plan of a run
+ *   sim-model.c   fault models
+ *   sim-fault.c   the faults of a run
  *   sim-past.c    what a run begins with, and a copy that was mended
  *   sim-disk.c    what a sector holds in the page cache and on the disk
  *   sim-link.c    connections between the nodes
@@ -253,6 +254,7 @@ struct node {
   uint32_t local_writes;
   struct gen_id proxied; /* newest generation that a proxied session opened */
   bool asked;            /* by a proxied client, since the link was lost */
+  bool tried;            /* an attempt to reach the peer has failed since */
 
   /* group commit */
   bool syncing;
@@ -310,6 +312,7 @@ struct nbd {
   bool server_eof;   /* the client hung up */
   bool server_muted; /* nothing more gets in here */
   bool client_open, client_gone;
+  bool cut;            /* by the network, and the client knows */
   struct gen_id gen;   /* as told at the open */
   struct gen_id bound; /* the node's, when it said yes */
   uint32_t requests;   /* at the server */
@@ -534,6 +537,7 @@ struct sim {
   bool fault_burst;       /* they come close together */
   bool fault_armed;
   uint64_t idle_until; /* no new requests before */
+  uint64_t busy_until; /* they do not wait for the next fault before */
   uint32_t repairs;    /* scheduled and not done yet */
   bool store_fault;    /* a store error has been injected */
   bool disk_hung;      /* a disk was so slow that its node may give up */
@@ -607,8 +611,10 @@ _Noreturn void sim_fail (struct sim *sim, const char *format, ...)
   __attribute__ ((format (printf, 2, 3)));
 bool sim_tracing (const struct sim *sim);
 
-/* sim-fault.c */
+/* sim-model.c */
 extern const struct model sim_models[MODE_COUNT];
+
+/* sim-fault.c */
 void fault_plan (struct sim *sim);
 void fault_begin (struct sim *sim);
 void fault_on_action (struct sim *sim, int node,
