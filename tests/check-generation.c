@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check-generation.c: the history, and the table that says who is newer:
+ * check-generation.c: the table that says who is newer:
  * each rule by a named case, and all combinations for what must hold of
  * every answer (symmetry; no source that is not current).
  */
@@ -94,32 +94,6 @@ decide (const struct gen_record *a, const struct gen_record *b)
 }
 
 /* --- history ---------------------------------------------------------- */
-
-START_TEST (history_advances)
-{
-  struct gen_record record = blank (NODE_A);
-  uint64_t i;
-
-  ck_assert (gen_id_equal (gen_current (&record), (struct gen_id){ 0, 0 }));
-  ck_assert (!gen_knows (&record, (struct gen_id){ 0, 0 }));
-  for (i = 1; i <= GEN_HISTORY + 5; ++i) {
-    record.answered = true;
-    gen_advance (&record, GEN_SOLO, 1000 + i, CLIENT, i);
-    ck_assert (!record.answered);
-    ck_assert_uint_eq (gen_current (&record).epoch, i);
-    ck_assert_uint_eq (gen_current (&record).id, 1000 + i);
-    ck_assert_uint_eq (record.history[0].client, CLIENT);
-    ck_assert_uint_eq (record.history[0].session, i);
-    ck_assert_uint_eq (record.history[0].kind, GEN_SOLO);
-  }
-  ck_assert_uint_eq (record.history_count, GEN_HISTORY);
-  for (i = 0; i < GEN_HISTORY; ++i)
-    ck_assert_uint_eq (record.history[i].gen.epoch, GEN_HISTORY + 5 - i);
-  ck_assert (gen_knows (&record, (struct gen_id){ 6, 1006 }));
-  ck_assert (!gen_knows (&record, (struct gen_id){ 5, 1005 }));
-  ck_assert (!gen_knows (&record, (struct gen_id){ 6, 1007 }));
-}
-END_TEST
 
 START_TEST (adopt_takes_the_history)
 {
@@ -418,29 +392,6 @@ START_TEST (fork_with_a_shared_branch)
 }
 END_TEST
 
-/* A generation that nobody else knows gives its place to the next one. */
-START_TEST (replaced_by_a_newer_session)
-{
-  struct gen_record record = member (NODE_A);
-  struct gen_id parent = gen_current (&record), gone;
-  uint32_t count, i;
-
-  advance (&record, GEN_TAKEOVER, CLIENT, 2);
-  gone = gen_current (&record);
-  count = record.history_count;
-  record.answered = true;
-  for (i = 0; i < 2 * GEN_HISTORY; ++i)
-    gen_replace (&record, 5000 + i, 3 + i);
-  ck_assert_uint_eq (record.history_count, count);
-  ck_assert_uint_eq (gen_current (&record).epoch, gone.epoch + i);
-  ck_assert_uint_eq (gen_current (&record).id, 5000 + i - 1);
-  ck_assert_uint_eq (record.history[0].session, 3 + i - 1);
-  ck_assert (gen_id_equal (record.history[1].gen, parent));
-  ck_assert (!gen_knows (&record, gone));
-  ck_assert (!record.answered);
-}
-END_TEST
-
 START_TEST (nothing_in_common)
 {
   struct gen_record a = member (NODE_A), b = member (NODE_B);
@@ -450,37 +401,6 @@ START_TEST (nothing_in_common)
   for (i = 0; i < GEN_HISTORY; ++i)
     advance (&a, GEN_JOIN, 0, 0);
   ck_assert_int_eq (decide (&a, &b), GEN_DIVERGED);
-}
-END_TEST
-
-/* A client shows what it was served under, however long ago. */
-START_TEST (holds_what_is_older)
-{
-  struct gen_record a = member (NODE_A);
-  struct gen_id old, other;
-  uint64_t i;
-
-  advance (&a, GEN_JOIN, 0, 0);
-  old = gen_current (&a);
-  other = old;
-  other.id++;
-  ck_assert (gen_holds (&a, old));
-  ck_assert (!gen_holds (&a, other));
-  ck_assert (!gen_holds (&a, (struct gen_id){ 1, 4711 }));
-  for (i = a.history_count; i < GEN_HISTORY; ++i)
-    advance (&a, GEN_JOIN, 0, 0);
-  ck_assert (gen_holds (&a, old));
-  ck_assert (!gen_holds (&a, other));
-  while (gen_knows (&a, old))
-    advance (&a, GEN_JOIN, 0, 0);
-  ck_assert (gen_holds (&a, old));
-  ck_assert (gen_holds (&a, other));
-  other = gen_current (&a);
-  other.epoch++;
-  ck_assert (!gen_holds (&a, other));
-  other = gen_current (&a);
-  other.id++;
-  ck_assert (!gen_holds (&a, other));
 }
 END_TEST
 
@@ -768,7 +688,6 @@ main (void)
   SRunner *runner;
   int failed;
 
-  tcase_add_test (tcase, history_advances);
   tcase_add_test (tcase, adopt_takes_the_history);
   tcase_add_test (tcase, names);
   tcase_add_test (tcase, refused_by_identity);
@@ -783,9 +702,7 @@ main (void)
   tcase_add_test (tcase, fork_with_a_quiet_branch);
   tcase_add_test (tcase, fork_of_no_one_client);
   tcase_add_test (tcase, fork_with_a_shared_branch);
-  tcase_add_test (tcase, replaced_by_a_newer_session);
   tcase_add_test (tcase, nothing_in_common);
-  tcase_add_test (tcase, holds_what_is_older);
   tcase_add_test (tcase, new_peer_not_noted);
   tcase_add_test (tcase, long_life);
   tcase_add_test (tcase, failed_after_a_switch);
