@@ -8,7 +8,8 @@
  *   sim-runner.c  many seeds in several processes, shrinking
  *   sim-world.c   clock, event queue, random numbers, trace, one run
  *   sim-model.c   fault models
- *   sim-fault.c   the faults of a run
+ *   sim-plan.c    which faults a run has
+ *   sim-fault.c   how they strike, and are repaired
  *   sim-past.c    what a run begins with, and a copy that was mended
  *   sim-disk.c    what a sector holds in the page cache and on the disk
  *   sim-link.c    connections between the nodes
@@ -614,8 +615,10 @@ bool sim_tracing (const struct sim *sim);
 /* sim-model.c */
 extern const struct model sim_models[MODE_COUNT];
 
-/* sim-fault.c */
+/* sim-plan.c */
 void fault_plan (struct sim *sim);
+
+/* sim-fault.c */
 void fault_begin (struct sim *sim);
 void fault_on_action (struct sim *sim, int node,
                       const struct core_action *action);
