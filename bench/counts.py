@@ -85,7 +85,7 @@ def asleep(bench, pair, pids, uri, options):
         return costs(pair)[0] >= done + bench.scale.counted
 
     done = costs(pair)[0]
-    load = bench.meter.begin_load(uri, bench.tools.path('counts.log'),
+    load = bench.meter.begin_load(uri, bench.tools.path('counts.requests'),
                                   **options)
     wait_for('the client is at work', lambda: costs(pair)[0] > done)
     (done, before), slept = sample()

@@ -40,7 +40,7 @@ class Stage:
         self.zero = time.monotonic()
         self.marks = []
         self.load = self.bench.meter.begin_load(
-            self.uri, self.bench.tools.path('stage.log'),
+            self.uri, self.bench.tools.path('stage.requests'),
             **{'area': self.bench.scale.area, 'seconds': 3600, **options})
 
     def mark(self, text):
@@ -70,7 +70,7 @@ def latency(bench):
             bench.meter.load(stage.uri, count=8)
             assert stage.pair.state(first) == 'solo'
         load = bench.meter.begin_load(
-            uri, bench.tools.path('latency.log'), rw=rw, depth=depth,
+            uri, bench.tools.path('latency.requests'), rw=rw, depth=depth,
             area=bench.scale.area, seconds=bench.scale.figure_s)
         _, requests = load.end(wait=True)
         results[name] = dict(summary(requests),

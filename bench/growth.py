@@ -56,7 +56,7 @@ def stall(bench, pair, dirty):
                             **options)
     make_dirty(bench, pair, dirty)
     load = bench.meter.begin_load(pair.uri('a'),
-                                  bench.tools.path('stall.log'),
+                                  bench.tools.path('stall.requests'),
                                   seconds=3600, **options)
     begun = time.monotonic()
     _, seconds = resync(pair)

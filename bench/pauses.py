@@ -17,11 +17,11 @@ class Ordeal:
     def __init__(self, bench):
         self.bench = bench
         area = bench.scale.area
-        self.pair = Pair(bench.tools, 'pauses', area).start()
+        self.pair = Pair(bench.tools, 'pauses', area, patient=False).start()
         uri = self.pair.start_proxy()
         bench.fill(uri, area)
         self.load = bench.meter.begin_load(
-            uri, bench.tools.path('pauses.log'), area=area, seconds=3600)
+            uri, bench.tools.path('pauses.requests'), area=area, seconds=3600)
         self.strikes = {}
 
     def strike(self, kind, pick, act, recover):

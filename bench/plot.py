@@ -52,7 +52,8 @@ def bars(out, name, title, y, groups, series):
 
 def timeline(out, name, title, stage):
     """Requests over time; what happened as lines with words."""
-    extra = ['set logscale y', 'set key off', 'set tmargin 5']
+    extra = ['set logscale y', 'set key off', 'set tmargin 6',
+             'set title offset 0,2']
     for number, (at, mark) in enumerate(stage['marks']):
         extra.append(f'set arrow from {at:.3f}, graph 0 to {at:.3f}, graph 1 '
                      'nohead dt 2 lc rgb "#cc0000"')

@@ -7,11 +7,15 @@ MIB = 1 << 20
 DEAD_MS = 1000  # the default of dead=
 
 
-def text(value, unit):
-    """Of a spread: median, and least to greatest in parentheses."""
+def text(value, unit, field='median'):
+    """Of a spread: FIELD, and least to greatest in parentheses if there
+    are more than one.
+    """
     digits = 2 if unit == 'x' else 1
-    return (f'{value["median"]:.{digits}f}{unit} '
-            f'({value["min"]:.{digits}f} to {value["max"]:.{digits}f})')
+    one = f'{value[field]:.{digits}f}{unit}'
+    if value['count'] == 1:
+        return one
+    return f'{one} ({value["min"]:.{digits}f} to {value["max"]:.{digits}f})'
 
 
 def row(what, value, unit, sign, bound, field='median'):
@@ -20,7 +24,7 @@ def row(what, value, unit, sign, bound, field='median'):
         return {'what': what, 'value': 'not measured',
                 'bound': f'{sign} {bound}{unit}', 'reached': None}
     number = value[field]
-    return {'what': what, 'value': text(value, unit),
+    return {'what': what, 'value': text(value, unit, field),
             'bound': f'{sign} {bound}{unit}', 'spread': value,
             'reached': number <= bound if sign == '<=' else number >= bound}
 

@@ -92,6 +92,18 @@ class Bench:
                 os.unlink(self.tools.path(name))
 
 
+def show_logs(folder):
+    """The last words of each server."""
+    for name in sorted(os.listdir(folder)):
+        if not name.endswith('.log'):
+            continue
+        with open(os.path.join(folder, name), encoding='utf-8',
+                  errors='replace') as log:
+            lines = log.readlines()[-5:]
+        if lines:
+            print(f'--- {name}', *lines, sep='\n', file=sys.stderr)
+
+
 def first_line(*argv):
     try:
         return subprocess.run(argv, capture_output=True, text=True,
@@ -148,6 +160,7 @@ def main():
         results['seconds'] = time.monotonic() - bench.begun
         report.write(results, out)
     except Failure as failure:
+        show_logs(folder)
         sys.exit(f'bench: {failure}')
     finally:
         kill_all()

@@ -16,6 +16,9 @@ import subprocess
 import time
 
 PATIENCE_S = 60
+# Of each connection, of every nbdkit here.  Its default, 16, would be the
+# limit of what a deeper queue can show.
+THREADS = 64
 PR_SET_PDEATHSIG = 1
 libc = ctypes.CDLL(None)
 
@@ -137,7 +140,8 @@ class Tools:
         def is_ready():
             return os.path.exists(pid_file) and os.path.getsize(pid_file) > 0
 
-        return Server(name, [self.nbdkit_program, '-f', '-P', pid_file, *args],
+        return Server(name, [self.nbdkit_program, '-f', '-P', pid_file,
+                             '-t', str(THREADS), *args],
                       is_ready, self.path(name + '.log'))
 
     def nbdkit_tcp(self, name, *args):
@@ -198,13 +202,21 @@ def has_mirror():
 
 
 class Pair:
-    """Two duet nodes, a and b, and a proxy if asked for."""
+    """Two duet nodes, a and b, and a proxy if asked for.
 
-    def __init__(self, tools, name, size, parameters=(), unix=False):
+    With PATIENT, a node that is not scheduled for a second, or is stopped
+    by strace, does not count as dead; one that is killed does, since its
+    link is closed.
+    """
+
+    def __init__(self, tools, name, size, parameters=(), unix=False,
+                 patient=True):
         self.tools = tools
         self.name = name
         self.size = size
         self.parameters = list(parameters)
+        if patient:
+            self.parameters.append('dead=10000')
         self.is_unix = unix
         self.nodes = {}
         self.port = {node: free_port() for node in 'ab'}
