@@ -37,11 +37,11 @@ class Stage:
         bench.fill(self.uri, bench.scale.area)
 
     def begin(self, **options):
-        self.zero = time.monotonic()
         self.marks = []
         self.load = self.bench.meter.begin_load(
             self.uri, self.bench.tools.path('stage.requests'),
             **{'area': self.bench.scale.area, 'seconds': 3600, **options})
+        self.zero = time.monotonic()
 
     def mark(self, text):
         self.marks.append((time.monotonic() - self.zero, text))

@@ -22,7 +22,8 @@
  *   count=N               ... or end after N requests of each client
  *   every=US              a clock begins depth requests each US
  *                         microseconds, however many are unanswered
- *   log=FILE              each request, see samples_save
+ *   log=FILE              each request, see samples_save; made when the
+ *                         first one begins
  *   seed=N                (1)
  *
  * An error from the server ends it with status 1.
@@ -276,6 +277,7 @@ main (int argc, char **argv)
   struct sigaction action = { .sa_handler = on_signal };
   struct samples all = { .list = NULL };
   struct client *clients;
+  FILE *log = NULL;
 
   errno = 0;
   if (argc < 2)
@@ -292,6 +294,8 @@ main (int argc, char **argv)
   sigaction (SIGTERM, &action, NULL);
   for (uint32_t i = 0; i < option.clients; i++)
     open_client (&clients[i], i);
+  if (option.log != NULL && (log = fopen (option.log, "we")) == NULL)
+    die ("%s", option.log);
 
   int64_t start_ns = now_ns ();
   end_ns = start_ns + (int64_t) ((option.warm + option.seconds) * 1e9);
@@ -309,8 +313,8 @@ main (int argc, char **argv)
       free (clients[i].slot[slot].buffer);
   }
   free (clients);
-  if (option.log != NULL)
-    samples_save (&all, option.log);
+  if (log != NULL)
+    samples_save (&all, log);
   if (stop_ns < end_ns || option.count > 0)
     end_ns = stop_ns;
   samples_print (&all, start_ns + (int64_t) (option.warm * 1e9), end_ns,

@@ -6,7 +6,7 @@ import os
 import statistics
 import subprocess
 
-from servers import Failure
+from servers import Failure, wait_for
 
 
 class Meter:
@@ -39,11 +39,17 @@ class Meter:
 
 
 class Load:
+    """A load in the background, from its first request on."""
+
     def __init__(self, argv, log):
         self.log = log
+        if os.path.exists(log):
+            os.unlink(log)
         self.process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True)
+        wait_for('the load begins', lambda: os.path.exists(log)
+                 or self.process.poll() is not None, pause=0.001)
 
     def end(self, wait=False):
         """(its line of figures, its requests), after it was told to end;

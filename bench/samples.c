@@ -159,19 +159,15 @@ samples_print (struct samples *samples, int64_t from_ns, int64_t to_ns,
 }
 
 void
-samples_save (const struct samples *samples, const char *path)
+samples_save (const struct samples *samples, FILE *file)
 {
-  FILE *file = fopen (path, "we");
-
-  if (file == NULL)
-    die ("%s", path);
   qsort (samples->list, samples->count, sizeof samples->list[0], by_end);
   for (size_t i = 0; i < samples->count; i++)
     fprintf (file, "%.1f %.1f %c\n", (double) samples->list[i].begun_ns / 1e3,
              (double) samples->list[i].took_ns / 1e3,
              samples->list[i].is_read ? 'r' : 'w');
   if (fclose (file) == EOF)
-    die ("%s", path);
+    die ("cannot write the log");
 }
 
 void

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct sample {
   int64_t begun_ns; /* CLOCK_MONOTONIC */
@@ -41,11 +42,11 @@ void samples_move (struct samples *to, struct samples *from);
  */
 void samples_print (struct samples *samples, int64_t from_ns, int64_t to_ns,
                     uint64_t size);
-/* A text file with a line for each, in the order of their ends:
+/* Write a line for each to FILE, in the order of their ends:
  * microseconds on CLOCK_MONOTONIC when it began, microseconds that it took,
- * "r" or "w".
+ * "r" or "w".  Closes FILE.
  */
-void samples_save (const struct samples *samples, const char *path);
+void samples_save (const struct samples *samples, FILE *file);
 void samples_free (struct samples *samples);
 
 #endif
