@@ -612,10 +612,8 @@ _Noreturn void sim_fail (struct sim *sim, const char *format, ...)
   __attribute__ ((format (printf, 2, 3)));
 bool sim_tracing (const struct sim *sim);
 
-/* sim-model.c */
+/* sim-model.c, sim-plan.c */
 extern const struct model sim_models[MODE_COUNT];
-
-/* sim-plan.c */
 void fault_plan (struct sim *sim);
 
 /* sim-fault.c */
