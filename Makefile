@@ -64,8 +64,12 @@ SHELLS := \
   replicator/link.c \
   replicator/listener.c \
   replicator/connector.c \
+  replicator/connector-thread.c \
   replicator/hail.c \
   replicator/address.c \
+  replicator/channel.c \
+  replicator/tls.c \
+  replicator/tls-context.c \
   replicator/sender.c \
   replicator/receiver.c \
   replicator/control.c \
@@ -184,7 +188,7 @@ endif
 # Asked when first needed and then remembered, so that `make deps` and
 # `make clean` work where nothing is installed.
 pkg_once = $(eval $(1) := $$(shell pkg-config $(2)))$($(1))
-CORE_PC := liburcu-bp liburcu-cds libisal libxxhash jansson
+CORE_PC := liburcu-bp liburcu-cds libisal libxxhash jansson gnutls
 CFLAGS_PC = $(call pkg_once,CFLAGS_PC,--cflags $(CORE_PC) libnbd nbdkit check)
 LIBS_CORE = $(call pkg_once,LIBS_CORE,--libs $(CORE_PC))
 LIBS_NBD = $(call pkg_once,LIBS_NBD,--libs libnbd)
@@ -335,7 +339,7 @@ $(BUILD)/nbdkit: nbdkit-plugin/build-nbdkit.sh
 # To build, check and demo.
 DEPS := gcc make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev libnbd-bin \
   liburcu-dev libisal-dev libxxhash-dev libjansson-dev check \
-  qemu-utils fio jq perl python3-libnbd e2fsprogs iproute2 socat \
+  gnutls-bin qemu-utils fio jq perl python3-libnbd e2fsprogs iproute2 socat \
   dpkg-dev libgnutls28-dev debian-archive-keyring
 # For `make tidy`, CC=clang and `make fuzz`.
 DEPS_DEV := $(DEPS) clang clang-format llvm libclang-rt-dev

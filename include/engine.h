@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "core.h"
+#include "tls.h"
 
 struct engine;
 struct engine_conn;
@@ -28,6 +29,8 @@ struct engine_config {
   uint32_t region_size;
   const char *listen; /* see struct link_config */
   const char *peer;
+  struct tls_config tls;   /* of the link */
+  bool insecure;           /* see struct link_config */
   const char *control;     /* unix socket path, NULL: none */
   struct core_config core; /* boot is filled in */
   /* A line for the log. */
@@ -127,6 +130,7 @@ struct engine_status {
   uint64_t verify_bytes_per_second; /* since it began */
   uint64_t fdatasyncs;              /* of the data file, by this process */
   uint64_t sync_callers;            /* requests and frames they made durable */
+  const char *tls;                  /* of the link: "psk", "x509"; NULL: none */
   uint64_t bytes_sent, bytes_received; /* link */
   uint64_t frames_sent, frames_received;
   uint64_t link_sends, link_receives; /* sendmsg and recv calls */

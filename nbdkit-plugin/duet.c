@@ -35,7 +35,7 @@ enum {
 static struct engine_config config = {
   .core = { .beat_ms = BEAT_MS, .dead_ms = DEAD_MS },
 };
-static char *owned[4]; /* paths made absolute, freed at unload */
+static char *owned[7]; /* paths made absolute, freed at unload */
 static struct engine *engine;
 static void (*disconnect) (int force);
 
@@ -131,6 +131,30 @@ set_address (const char *key, const char *value, const char **to)
 }
 
 static int
+set_name (const char *key, const char *value, const char **to)
+{
+  if (value[0] == '\0') {
+    nbdkit_error ("%s=: a name is missing", key);
+    return -1;
+  }
+  *to = value;
+  return 0;
+}
+
+static int
+set_insecure (const char *value)
+{
+  int parsed = nbdkit_parse_bool (value);
+
+  if (parsed == -1) {
+    nbdkit_error ("insecure=%s: must be yes or no", value);
+    return -1;
+  }
+  config.insecure = parsed != 0;
+  return 0;
+}
+
+static int
 set_takeover (const char *value)
 {
   static const char *const words[] = {
@@ -166,6 +190,18 @@ duet_config (const char *key, const char *value)
     return set_address (key, value, &config.listen);
   if (strcmp (key, "peer") == 0)
     return set_address (key, value, &config.peer);
+  if (strcmp (key, "tls-psk") == 0)
+    return set_path (3, key, value, &config.tls.psk);
+  if (strcmp (key, "tls-ca") == 0)
+    return set_path (4, key, value, &config.tls.ca);
+  if (strcmp (key, "tls-cert") == 0)
+    return set_path (5, key, value, &config.tls.cert);
+  if (strcmp (key, "tls-key") == 0)
+    return set_path (6, key, value, &config.tls.key);
+  if (strcmp (key, "tls-name") == 0)
+    return set_name (key, value, &config.tls.name);
+  if (strcmp (key, "insecure") == 0)
+    return set_insecure (value);
   if (strcmp (key, "takeover") == 0)
     return set_takeover (value);
   if (strcmp (key, "beat") == 0)
@@ -185,11 +221,20 @@ duet_config_complete (void)
     : config.listen == NULL                 ? "listen"
     : config.peer == NULL                   ? "peer"
                                             : NULL;
+  char error[MESSAGE];
 
   if (missing != NULL) {
     nbdkit_error ("you must give %s=; a node needs file=, listen= and "
                   "peer= (see nbdkit-duet-plugin(1))",
                   missing);
+    return -1;
+  }
+  if (tls_check (&config.tls, error, sizeof error) == -1) {
+    nbdkit_error ("%s", error);
+    return -1;
+  }
+  if (config.insecure && tls_is_wanted (&config.tls)) {
+    nbdkit_error ("insecure=yes and the tls- parameters exclude each other");
     return -1;
   }
   if (config.core.dead_ms < 2 * config.core.beat_ms) {
@@ -205,6 +250,14 @@ duet_config_complete (void)
   "[file=]FILENAME      (required) Data file or block device.\n"               \
   "listen=HOST:PORT     (required) Address for the peer to reach this node.\n" \
   "peer=HOST:PORT       (required) The peer's listen= address.\n"              \
+  "tls-psk=FILENAME     TLS for the link: pre-shared keys, or\n"               \
+  "tls-ca=FILENAME      the certificate authority of both nodes,\n"            \
+  "tls-cert=FILENAME    this node's certificate\n"                             \
+  "tls-key=FILENAME     and its key.\n"                                        \
+  "tls-name=NAME        What the peer's certificate is for (default: the\n"    \
+  "                     host of peer=).\n"                                     \
+  "insecure=yes|no      No TLS although listen= or peer= lead out of this\n"   \
+  "                     machine (default: no).\n"                              \
   "size=SIZE            Volume size (default: as FILENAME is, else 256G).\n"   \
   "meta=FILENAME        Metadata file (default: FILENAME.duet).\n"             \
   "control=SOCKET       Unix socket for duetctl(1).\n"                         \

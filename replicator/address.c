@@ -92,6 +92,37 @@ link_check_address (const char *text, char *error, size_t error_size)
   return -1;
 }
 
+void
+address_host (const char *text, char host[ADDRESS_HOST_MAX + 1])
+{
+  struct address address = { 0 };
+
+  split (text, &address);
+  memcpy (host, address.host, sizeof address.host);
+}
+
+static bool
+is_loopback (const struct sockaddr *sockaddr)
+{
+  const struct sockaddr_in *v4 = (const struct sockaddr_in *) sockaddr;
+  const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *) sockaddr;
+
+  if (sockaddr->sa_family == AF_INET)
+    return ntohl (v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+  if (IN6_IS_ADDR_V4MAPPED (&v6->sin6_addr))
+    return v6->sin6_addr.s6_addr[12] == IN_LOOPBACKNET;
+  return IN6_IS_ADDR_LOOPBACK (&v6->sin6_addr);
+}
+
+bool
+address_is_loopback (const struct addrinfo *addresses)
+{
+  for (const struct addrinfo *a = addresses; a != NULL; a = a->ai_next)
+    if (!is_loopback (a->ai_addr))
+      return false;
+  return true;
+}
+
 struct addrinfo *
 address_resolve (const char *text, int listen, char *error, size_t error_size)
 {

@@ -7,6 +7,7 @@
 #define DUET_ADDRESS_H
 
 #include <netdb.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 
@@ -14,6 +15,13 @@ enum {
   ADDRESS_HOST_MAX = 255, /* bytes of a host name */
   ADDRESS_TEXT = 80,      /* room for a numeric HOST:PORT and NUL */
 };
+
+/* The host of TEXT, which has passed link_check_address, without brackets.
+ */
+void address_host (const char *text, char host[ADDRESS_HOST_MAX + 1]);
+
+/* Is each of them on this machine's loopback? */
+bool address_is_loopback (const struct addrinfo *addresses);
 
 /* The addresses TEXT stands for, in getaddrinfo's order, to be freed by
  * freeaddrinfo.  LISTEN: for bind, else for connect.  May ask a name

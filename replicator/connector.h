@@ -11,16 +11,17 @@
 #include <stdint.h>
 
 #include "address.h"
+#include "channel.h"
 
 struct connector;
 struct link_config;
 
 /* All from the connector's thread, without a lock held. */
 struct connector_callbacks {
-  /* FD, greeted both ways, is the connection now, in the place of any
-   * other.  It is non-blocking and the callee's to close.
+  /* CHANNEL, secured and greeted both ways, is the connection now, in the
+   * place of any other.  It is non-blocking and the callee's to close.
    */
-  void (*taken) (void *opaque, int fd, const char *address);
+  void (*taken) (void *opaque, struct channel channel, const char *address);
   /* What connector_dial asked for has failed. */
   void (*failed) (void *opaque);
   /* A connection with ADDRESS (without its port) was not taken, by

@@ -112,6 +112,7 @@ struct engine_events {
 struct engine {
   struct engine_config config;
   struct store *store;
+  struct tls_context *tls; /* NULL: the link has none */
   struct link *link;
   struct control *control;
   struct jobs *jobs;       /* metadata, syncs */

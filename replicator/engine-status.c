@@ -134,6 +134,9 @@ fill_figures (struct engine *engine, struct engine_status *status)
     f->max_us = atomic_load (&engine->latency[i].max_us);
   }
   store_sync_counts (engine->store, &status->fdatasyncs, &status->sync_callers);
+  status->tls = engine->config.tls.psk != NULL ? "psk"
+    : engine->config.tls.ca != NULL            ? "x509"
+                                               : NULL;
   link_counts (engine->link, &counts);
   status->bytes_sent = counts.bytes_sent;
   status->bytes_received = counts.bytes_received;

@@ -455,6 +455,7 @@ open_parts (struct engine *engine, char *error, size_t error_size)
   struct link_config link_config = {
     .listen = config->listen,
     .peer = config->peer,
+    .insecure = config->insecure,
     .boot = config->core.boot,
     .greeting_ms = (uint32_t) config->core.dead_ms,
   };
@@ -462,6 +463,13 @@ open_parts (struct engine *engine, char *error, size_t error_size)
   const uint8_t *map;
   uint64_t map_bytes;
 
+  if (tls_is_wanted (&config->tls)) {
+    engine->tls = tls_context_new (&config->tls, config->peer, error,
+                                   error_size);
+    if (engine->tls == NULL)
+      return false;
+    link_config.tls = engine->tls;
+  }
   engine->store = store_open (&store_config, &record, error, error_size);
   if (engine->store == NULL)
     return false;
@@ -588,6 +596,7 @@ engine_free (struct engine *engine)
     control_free (engine->control);
   if (engine->link != NULL)
     link_free (engine->link);
+  tls_context_free (engine->tls);
   core_free (engine->core);
   if (engine->store != NULL)
     store_close (engine->store);

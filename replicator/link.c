@@ -22,8 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "connector.h"
 #include "link.h"
@@ -32,7 +30,7 @@
 #include "thread.h"
 
 struct connection {
-  int fd; /* -1: none */
+  struct channel channel; /* CHANNEL_NONE: none */
   char address[ADDRESS_TEXT];
 };
 
@@ -64,25 +62,24 @@ struct link {
 static void
 end_present_locked (struct link *link, const char *why)
 {
-  if (link->present.fd == -1 || atomic_load (&link->ended))
+  if (link->present.channel.fd == -1 || atomic_load (&link->ended))
     return;
   link->why = why;
   atomic_store (&link->ended, true);
-  shutdown (link->present.fd, SHUT_RDWR);
+  channel_shutdown (&link->present.channel);
 }
 
 /* --------------------------------------- from the connector's thread */
 
 static void
-on_taken (void *opaque, int fd, const char *address)
+on_taken (void *opaque, struct channel channel, const char *address)
 {
   struct link *link = opaque;
 
   pthread_mutex_lock (&link->mutex);
   end_present_locked (link, "replaced by a new connection");
-  if (link->waiting.fd != -1)
-    close (link->waiting.fd);
-  link->waiting.fd = fd;
+  channel_close (&link->waiting.channel);
+  link->waiting.channel = channel;
   snprintf (link->waiting.address, ADDRESS_TEXT, "%s", address);
   pthread_cond_signal (&link->changed);
   pthread_mutex_unlock (&link->mutex);
@@ -111,8 +108,8 @@ on_connected (void *opaque)
   struct link *link = opaque;
 
   pthread_mutex_lock (&link->mutex);
-  bool connected = link->waiting.fd != -1 ||
-    (link->present.fd != -1 && !atomic_load (&link->ended));
+  bool connected = link->waiting.channel.fd != -1 ||
+    (link->present.channel.fd != -1 && !atomic_load (&link->ended));
   pthread_mutex_unlock (&link->mutex);
   return connected;
 }
@@ -126,7 +123,7 @@ static bool
 next_connection (struct link *link)
 {
   pthread_mutex_lock (&link->mutex);
-  while (!link->stopping && link->waiting.fd == -1)
+  while (!link->stopping && link->waiting.channel.fd == -1)
     pthread_cond_wait (&link->changed, &link->mutex);
 
   bool stopping = link->stopping;
@@ -135,7 +132,7 @@ next_connection (struct link *link)
     if (++link->last_id == 0)
       link->last_id = 1;
     link->present = link->waiting;
-    link->waiting.fd = -1;
+    link->waiting.channel = CHANNEL_NONE;
     link->id = link->last_id;
     link->why = NULL;
     atomic_store (&link->ended, false);
@@ -148,15 +145,16 @@ next_connection (struct link *link)
 static void
 carry (struct link *link)
 {
-  int fd = link->present.fd;
+  struct channel *channel = &link->present.channel;
   uint32_t id = link->id;
+  struct channel ended;
   const char *why;
 
-  fcntl (fd, F_SETFL, fcntl (fd, F_GETFL) & ~O_NONBLOCK);
-  sender_open (link->sender, fd, id);
+  fcntl (channel->fd, F_SETFL, fcntl (channel->fd, F_GETFL) & ~O_NONBLOCK);
+  sender_open (link->sender, channel, id);
   link->callbacks.up (link->opaque, id);
-  why = receiver_run (&link->receiver, fd, id, &link->callbacks, link->opaque,
-                      &link->ended);
+  why = receiver_run (&link->receiver, channel, id, &link->callbacks,
+                      link->opaque, &link->ended);
 
   pthread_mutex_lock (&link->mutex);
   end_present_locked (link, why);
@@ -166,10 +164,11 @@ carry (struct link *link)
   sender_close (link->sender);
 
   pthread_mutex_lock (&link->mutex);
-  link->present.fd = -1;
+  ended = *channel;
+  *channel = CHANNEL_NONE;
   link->id = 0;
   pthread_mutex_unlock (&link->mutex);
-  close (fd);
+  channel_close (&ended);
   link->callbacks.down (link->opaque, id, why);
 }
 
@@ -203,7 +202,7 @@ link_new (const struct link_config *config,
     goto no_memory;
   link->callbacks = *callbacks;
   link->opaque = opaque;
-  link->waiting.fd = link->present.fd = -1;
+  link->waiting.channel = link->present.channel = CHANNEL_NONE;
   pthread_mutex_init (&link->mutex, NULL);
   pthread_cond_init (&link->changed, NULL);
 
@@ -259,9 +258,7 @@ link_stop (struct link *link)
     pthread_join (link->thread, NULL);
     link->started = false;
   }
-  if (link->waiting.fd != -1)
-    close (link->waiting.fd);
-  link->waiting.fd = -1;
+  channel_close (&link->waiting.channel);
   sender_stop (link->sender);
 }
 
@@ -337,7 +334,7 @@ link_peer_address (struct link *link)
   bool connected;
 
   pthread_mutex_lock (&link->mutex);
-  connected = link->present.fd != -1;
+  connected = link->present.channel.fd != -1;
   if (connected)
     memcpy (text, link->present.address, sizeof text);
   pthread_mutex_unlock (&link->mutex);

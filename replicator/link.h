@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * link.h: the TCP connection to the peer.  Listens and dials, exchanges
- * greetings, keeps exactly one connection, frames and unframes.  It knows
- * no node state: everything it learns goes to the callbacks.
+ * link.h: the TCP connection to the peer, with TLS or without.  Listens
+ * and dials, exchanges greetings, keeps exactly one connection, frames and
+ * unframes.  It knows no node state: everything it learns goes to the
+ * callbacks.
  *
  * Threads: one acceptor/dialler, one receiver, one that sends when the
  * socket was full.  Else whoever calls link_flush sends (combining: one
@@ -19,6 +20,7 @@
 #include "wire.h"
 
 struct link;
+struct tls_context;
 
 /* A frame to be sent.  Belongs to the link from link_queue until DONE is
  * called (from any thread, never from inside link_queue, exactly once):
@@ -61,9 +63,11 @@ struct link_callbacks {
 };
 
 struct link_config {
-  const char *listen; /* HOST:PORT, [V6]:PORT; NULL: none */
-  const char *peer;   /* HOST:PORT; NULL: none */
-  uint64_t node;      /* my id: breaks ties */
+  const char *listen;            /* HOST:PORT, [V6]:PORT; NULL: none */
+  const char *peer;              /* HOST:PORT; NULL: none */
+  const struct tls_context *tls; /* for each connection; NULL: no TLS */
+  bool insecure; /* without TLS, addresses may be other than loopback */
+  uint64_t node; /* my id: breaks ties */
   uint64_t boot;
   uint32_t greeting_ms; /* how long a greeting may take */
 };
@@ -84,7 +88,8 @@ void link_stop (struct link *link);
 /* Frames that are still queued get their done(). */
 void link_free (struct link *link);
 
-/* Dial once; up or connect_failed follows within TIMEOUT_MS.  An attempt
+/* Dial once; up or connect_failed follows within TIMEOUT_MS, twice that
+ * with TLS.  An attempt
  * under way is joined, not doubled.  While a connection is there that
  * neither side is known to have given up, nothing happens.  Never blocks.
  */
@@ -105,7 +110,9 @@ void link_queue (struct link *link, struct link_frame *frame);
  */
 void link_flush (struct link *link);
 
-/* Bytes and frames sent and received, sendmsg and recv calls. */
+/* Bytes and frames sent and received (as they are without TLS), system
+ * calls that sent and received.
+ */
 struct link_counts {
   uint64_t bytes_sent, bytes_received, frames_sent, frames_received;
   uint64_t sends, receives;

@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "address.h"
 #include "listener.h"
 
 enum { BACKLOG = 64 };
@@ -48,16 +47,14 @@ is_foreign (int error)
 }
 
 int
-listener_open_all (const char *name, int fds[], size_t max, char *error,
-                   size_t error_size)
+listener_open_all (const struct addrinfo *addresses, const char *name,
+                   int fds[], size_t max, char *error, size_t error_size)
 {
-  struct addrinfo *found = address_resolve (name, 1, error, error_size);
+  const struct addrinfo *a;
   size_t count = 0;
   int failed = 0;
 
-  if (found == NULL)
-    return -1;
-  for (struct addrinfo *a = found; a != NULL && count < max; a = a->ai_next) {
+  for (a = addresses; a != NULL && count < max; a = a->ai_next) {
     int fd = listen_on (a);
 
     if (fd != -1)
@@ -65,7 +62,6 @@ listener_open_all (const char *name, int fds[], size_t max, char *error,
     else if (failed == 0 || !is_foreign (errno))
       failed = errno;
   }
-  freeaddrinfo (found);
   if (count > 0 && (failed == 0 || is_foreign (failed)))
     return (int) count;
   while (count > 0)

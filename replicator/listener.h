@@ -7,10 +7,13 @@
 
 #include <stddef.h>
 
-/* Listen on all that NAME (HOST:PORT) stands for: up to MAX sockets into
- * FDS.  Their number, or -1 with a message in ERROR and none open.
+struct addrinfo;
+
+/* Listen on all ADDRESSES, which NAME (HOST:PORT) stands for: up to MAX
+ * sockets into FDS.  Their number, or -1 with a message in ERROR and none
+ * open.
  */
-int listener_open_all (const char *name, int fds[], size_t max, char *error,
-                       size_t error_size);
+int listener_open_all (const struct addrinfo *addresses, const char *name,
+                       int fds[], size_t max, char *error, size_t error_size);
 
 #endif /* DUET_LISTENER_H */

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * receiver.c: frames in.  One thread, one buffer that holds two of the
- * largest frames: recv as much as there is, hand out all that is complete
+ * largest frames: receive as much as there is, hand out all that is complete
  * with the payload where it lies, and move an incomplete rest to the front
  * only when it would not fit behind.  While the callback is busy nothing
  * is received: TCP tells the peer.
  */
 #include <assert.h>
-#include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "receiver.h"
 
@@ -65,28 +63,30 @@ make_room (struct inbox *inbox)
 
 /* NULL, or why there will be no more. */
 static const char *
-receive (struct receiver *receiver, struct inbox *inbox, int fd)
+receive (struct receiver *receiver, struct inbox *inbox,
+         struct channel *channel)
 {
+  uint64_t before = channel->receives;
+  const char *why;
   ssize_t received;
 
   do
-    received = recv (fd, inbox->buffer + inbox->end,
-                     RECEIVER_BUFFER - inbox->end, 0);
-  while (received == -1 && errno == EINTR);
-  if (received == 0)
-    return "closed by the peer";
+    received = channel_receive (channel, inbox->buffer + inbox->end,
+                                RECEIVER_BUFFER - inbox->end, &why);
+  while (received == 0);
   if (received == -1)
-    return strerrordesc_np (errno);
+    return why;
 
   inbox->end += (size_t) received;
-  atomic_fetch_add_explicit (&receiver->receives, 1, memory_order_relaxed);
+  atomic_fetch_add_explicit (&receiver->receives, channel->receives - before,
+                             memory_order_relaxed);
   atomic_fetch_add_explicit (&receiver->bytes, (uint64_t) received,
                              memory_order_relaxed);
   return NULL;
 }
 
 const char *
-receiver_run (struct receiver *receiver, int fd, uint32_t link,
+receiver_run (struct receiver *receiver, struct channel *channel, uint32_t link,
               const struct link_callbacks *callbacks, void *opaque,
               const atomic_bool *stop)
 {
@@ -119,7 +119,7 @@ receiver_run (struct receiver *receiver, int fd, uint32_t link,
       return wire_reason_text (reason);
 
     make_room (&inbox);
-    const char *why = receive (receiver, &inbox, fd);
+    const char *why = receive (receiver, &inbox, channel);
     if (why != NULL)
       return why;
   }

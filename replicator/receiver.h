@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * receiver.h: frames in, in order, without copying them.
+ * receiver.h: frames in, in order, given out where they have arrived.
  */
 #ifndef DUET_RECEIVER_H
 #define DUET_RECEIVER_H
 
 #include <stdatomic.h>
 
+#include "channel.h"
 #include "link.h"
 
 enum { RECEIVER_BUFFER = 2 * (WIRE_HEADER + WIRE_PAYLOAD_MAX) };
@@ -17,12 +18,12 @@ struct receiver {
   _Atomic uint64_t bytes, frames, receives;
 };
 
-/* Take frames off FD, a blocking socket, and give them to FRAME until the
- * connection ends, a frame is wrong or refused, or *STOP: then no further
- * frame is given out.  Returns why, as static text.
+/* Take frames off CHANNEL, whose socket blocks, and give them to FRAME
+ * until the connection ends, a frame is wrong or refused, or *STOP: then
+ * no further frame is given out.  Returns why, as static text.
  */
-const char *receiver_run (struct receiver *receiver, int fd, uint32_t link,
-                          const struct link_callbacks *callbacks, void *opaque,
-                          const atomic_bool *stop);
+const char *receiver_run (struct receiver *receiver, struct channel *channel,
+                          uint32_t link, const struct link_callbacks *callbacks,
+                          void *opaque, const atomic_bool *stop);
 
 #endif /* DUET_RECEIVER_H */

@@ -6,7 +6,7 @@
  *
  * The role.  "role" is a lock with three states: FREE, BUSY, and WANTED =
  * busy and the receiver thread waits for it.  Only the holder dequeues,
- * sends, calls done(), and looks at fd, link, broken and batch.  A flush
+ * sends, calls done(), and looks at channel, link, broken and batch.  A flush
  * that finds it taken goes away: the holder will send its frames too.
  *
  * Why no frame is stranded.  All accesses to queued, taken and role are
@@ -31,8 +31,8 @@
  * Nobody blocks on the socket.  A receiver that blocks in sendmsg does
  * not receive, and two of them facing each other with full sockets would
  * wait for each other for ever; a control thread that blocks there cannot
- * declare the peer dead.  So sendmsg is called with MSG_DONTWAIT, and when
- * the socket is full, or a thread has sent enough for others, the role
+ * declare the peer dead.  So channel_send does not wait, and when the
+ * socket is full, or a thread has sent enough for others, the role
  * with its half-sent batch is handed to the drain thread, which polls.
  * What can be queued is bounded by the core (CORE_SENT_BYTES_MAX), and by
  * the engine for what the peer asks for (ENGINE_UNREAD_MAX).
@@ -43,14 +43,12 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 
 #include "sender.h"
 #include "thread.h"
 
 enum {
-  BATCH_FRAMES = 64,         /* frames in one sendmsg */
+  BATCH_FRAMES = 64,         /* frames in one batch */
   BATCH_BYTES = 1024 * 1024, /* no further frame after so many */
   BATCHES_FOR_OTHERS = 8,    /* then the drain thread goes on */
 };
@@ -79,9 +77,9 @@ struct sender {
   struct __cds_wfcq_head head; /* the role */
   _Atomic uint64_t taken;      /* frames dequeued; by the role */
   _Atomic int role;            /* enum role */
-  int fd;                      /* the role; -1: none */
+  struct channel *channel;     /* the role; NULL: none */
   uint32_t link;               /* the role; 0: none */
-  bool broken;                 /* the role: fd takes no more */
+  bool broken;                 /* the role: channel takes no more */
   struct batch batch;          /* the role */
 
   pthread_mutex_t mutex;
@@ -103,7 +101,6 @@ sender_new (void)
   if (sender == NULL)
     return NULL;
   __cds_wfcq_init (&sender->head, &sender->tail);
-  sender->fd = -1;
   pthread_mutex_init (&sender->mutex, NULL);
   pthread_cond_init (&sender->role_free, NULL);
   pthread_cond_init (&sender->handed_over, NULL);
@@ -255,12 +252,10 @@ send_batch (struct sender *sender)
 {
   struct batch *batch = &sender->batch;
 
-  while (batch->iov_at < batch->iov_count) {
-    struct msghdr message = {
-      .msg_iov = batch->iov + batch->iov_at,
-      .msg_iovlen = (size_t) (batch->iov_count - batch->iov_at),
-    };
-    ssize_t sent = sendmsg (sender->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  while (batch->iov_at < batch->iov_count ||
+         channel_has_unsent (sender->channel)) {
+    ssize_t sent = channel_send (sender->channel, batch->iov + batch->iov_at,
+                                 batch->iov_count - batch->iov_at);
 
     if (sent >= 0)
       count_sent (sender, (size_t) sent);
@@ -268,7 +263,7 @@ send_batch (struct sender *sender)
       return false;
     else if (errno != EINTR) {
       sender->broken = true;
-      shutdown (sender->fd, SHUT_RDWR);
+      channel_shutdown (sender->channel);
       finish_batch (sender);
       return true;
     }
@@ -361,7 +356,7 @@ drain_queue (struct sender *sender)
 {
   do {
     while (send_queued (sender, 0) == PROGRESS_FULL) {
-      struct pollfd full = { .fd = sender->fd, .events = POLLOUT };
+      struct pollfd full = { .fd = sender->channel->fd, .events = POLLOUT };
 
       /* A shutdown of the socket ends this too. */
       poll (&full, 1, -1);
@@ -415,12 +410,12 @@ sender_stop (struct sender *sender)
 }
 
 void
-sender_open (struct sender *sender, int fd, uint32_t link)
+sender_open (struct sender *sender, struct channel *channel, uint32_t link)
 {
   assert (link != 0);
   wait_role (sender);
   assert (sender->link == 0);
-  sender->fd = fd;
+  sender->channel = channel;
   sender->link = link;
   sender->broken = false;
   release_role (sender);
@@ -431,7 +426,7 @@ void
 sender_close (struct sender *sender)
 {
   wait_role (sender);
-  sender->fd = -1;
+  sender->channel = NULL;
   sender->link = 0;
   /* Without a connection every frame only gets its done(). */
   take_frames (sender);

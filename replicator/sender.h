@@ -6,6 +6,7 @@
 #ifndef DUET_SENDER_H
 #define DUET_SENDER_H
 
+#include "channel.h"
 #include "link.h"
 
 struct sender;
@@ -20,12 +21,13 @@ void sender_free (struct sender *sender);
 int sender_start (struct sender *sender);
 void sender_stop (struct sender *sender);
 
-/* Frames for LINK go to FD from now on.  Close: to nowhere; when it
- * returns, nobody uses FD here, and everything that had been queued has
- * had its done().  FD must be shut down before close, or close may wait
- * for a slow peer.  One thread calls these two.
+/* Frames for LINK go to CHANNEL from now on.  Close: to nowhere; when it
+ * returns, nobody uses CHANNEL here, and everything that had been queued
+ * has had its done().  CHANNEL must be shut down before close, or close
+ * may wait for a slow peer.  One thread calls these two.
  */
-void sender_open (struct sender *sender, int fd, uint32_t link);
+void sender_open (struct sender *sender, struct channel *channel,
+                  uint32_t link);
 void sender_close (struct sender *sender);
 
 /* As link_queue and link_flush.  Neither ever blocks on the socket. */

@@ -184,12 +184,13 @@ requests_json (const struct engine_status *status)
 static json_t *
 link_json (const struct engine_status *status)
 {
-  return json_pack (
-    "{s:o, s:o, s:o, s:o, s:o, s:o}", "bytes_sent", number (status->bytes_sent),
-    "bytes_received", number (status->bytes_received), "frames_sent",
-    number (status->frames_sent), "frames_received",
-    number (status->frames_received), "sends", number (status->link_sends),
-    "receives", number (status->link_receives));
+  return json_pack ("{s:s?, s:o, s:o, s:o, s:o, s:o, s:o}", "tls", status->tls,
+                    "bytes_sent", number (status->bytes_sent), "bytes_received",
+                    number (status->bytes_received), "frames_sent",
+                    number (status->frames_sent), "frames_received",
+                    number (status->frames_received), "sends",
+                    number (status->link_sends), "receives",
+                    number (status->link_receives));
 }
 
 /* Resident memory of this process. */

@@ -199,6 +199,9 @@ static const struct link_callbacks callbacks = {
   .frame = on_frame,
 };
 
+/* With TLS, those nodes that are started from now on. */
+static const struct tls_context *node_tls;
+
 static inline void
 node_start (struct node *node, uint64_t id, uint16_t port, uint16_t peer_port)
 {
@@ -207,6 +210,7 @@ node_start (struct node *node, uint64_t id, uint16_t port, uint16_t peer_port)
   const struct link_config config = {
     .listen = port != 0 ? node->address : NULL,
     .peer = peer_port != 0 ? peer : NULL,
+    .tls = node_tls,
     .node = id,
     .boot = id * 1000 + 1,
     .greeting_ms = GREETING_MS,

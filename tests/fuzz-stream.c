@@ -107,17 +107,22 @@ expect_frames (const uint8_t *bytes, size_t length, struct story *story)
 }
 
 static enum hail_progress
-expect_hail (const uint8_t *bytes, size_t length)
+expect_hail (const uint8_t *bytes, size_t length, const char **why)
 {
   struct wire_greeting greeting;
   struct wire_frame frame;
   enum wire_reason reason;
 
+  *why = NULL;
+  if (length >= 2 && (bytes[0] == 21 || bytes[0] == 22) && bytes[1] == 3) {
+    *why = "it uses TLS, and this node has no tls- parameters";
+    return HAIL_BAD;
+  }
   if (length < HAIL_BYTES)
     return HAIL_BAD;
   reason = wire_decode (bytes, &frame);
   if (reason == WIRE_BAD_VERSION)
-    return HAIL_VERSION;
+    *why = wire_reason_text (reason);
   if (reason != WIRE_OK || frame.type != WIRE_GREETING_FRAME ||
       wire_check_payload (&frame, bytes + WIRE_HEADER) != WIRE_OK ||
       wire_decode_greeting (bytes + WIRE_HEADER, WIRE_GREETING, &greeting) !=
@@ -166,23 +171,25 @@ try_pieces (int fd, const uint8_t *bytes, size_t length)
   static const struct link_callbacks callbacks = { .frame = on_frame };
   static struct receiver receiver;
   static const atomic_bool stop;
-  struct hail hail = { .fd = fd };
+  struct hail hail = { .channel = { .fd = fd } };
   struct wire_greeting greeting;
   enum hail_progress progress;
   struct story expected = { 0 }, seen = { 0 };
   const char *why, *end;
 
   do
-    progress = hail_receive (&hail, &greeting);
+    progress = hail_receive (&hail, &greeting, &end);
   while (progress == HAIL_PART);
-  assert (progress == expect_hail (bytes, length));
+  assert (progress == expect_hail (bytes, length, &why));
+  assert (progress == HAIL_WHOLE || why == end ||
+          (why != NULL && end != NULL && strcmp (why, end) == 0));
   if (progress != HAIL_WHOLE)
     return;
   if (receiver.buffer == NULL)
     receiver.buffer = malloc (RECEIVER_BUFFER);
   assert (receiver.buffer != NULL);
   why = expect_frames (bytes + HAIL_BYTES, length - HAIL_BYTES, &expected);
-  end = receiver_run (&receiver, fd, 1, &callbacks, &seen, &stop);
+  end = receiver_run (&receiver, &hail.channel, 1, &callbacks, &seen, &stop);
   assert (seen.frames == expected.frames);
   assert (seen.hash == expected.hash);
   assert (strcmp (why, end) == 0);

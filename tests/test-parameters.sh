@@ -3,6 +3,7 @@
 # Each bad or missing parameter of either plugin is a clear error and exit
 # status 1; help and --dump-plugin tell what there is.
 . "$(dirname "$0")/functions.sh"
+. tests/tls-functions.sh
 
 # refuses MESSAGE ARG...: nbdkit with ARGs ends with status 1 and says
 # MESSAGE (a pattern).
@@ -50,6 +51,41 @@ node 'dead=300 must be at least twice beat=200' beat=200 dead=300
 node 'resync-rate=slow: not a size' resync-rate=slow
 node 'resync-rate=0: must be above 0' resync-rate=0
 
+# TLS of the link.
+require_command certtool
+new_psk "$dir/psk"
+new_ca ca
+new_cert x ca "${here[@]}"
+new_cert y ca "${here[@]}"
+x509_of x ca
+node 'tls-psk= stands alone' tls-psk="$dir/psk" "${x509[@]}"
+node 'tls-psk= stands alone' tls-psk="$dir/psk" tls-cert="$dir/x.pem"
+node 'tls-ca= is missing' tls-cert="$dir/x.pem" tls-key="$dir/x.key"
+node 'tls-cert= is missing' tls-ca="$dir/ca.pem" tls-key="$dir/x.key"
+node 'tls-key= is missing' tls-ca="$dir/ca.pem" tls-cert="$dir/x.pem"
+node 'tls-name= is for certificates' tls-name=b
+node 'tls-name= is for certificates' tls-name=b tls-psk="$dir/psk"
+node 'tls-name=: a name is missing' "${x509[@]}" tls-name=
+node "insecure=maybe: must be yes or no" insecure=maybe
+node 'insecure=yes and the tls- parameters exclude' insecure=yes "${x509[@]}"
+for which in psk ca cert key; do
+  node "tls-$which=: a path is missing" tls-$which=
+done
+node "tls-psk=$dir/none: No such file" tls-psk="$dir/none"
+node "tls-psk=$dir: it is not a file" tls-psk="$dir"
+: > "$dir/empty"
+node "tls-psk=$dir/empty: everybody may read" tls-psk="$dir/empty"
+chmod o= "$dir/empty"
+node "tls-psk=$dir/empty: there is no key" tls-psk="$dir/empty"
+node "tls-ca=$dir/empty: no certificate in it" tls-ca="$dir/empty" \
+  tls-cert="$dir/x.pem" tls-key="$dir/x.key"
+node "tls-cert=$dir/empty, tls-key=$dir/x.key: " tls-ca="$dir/ca.pem" \
+  tls-cert="$dir/empty" tls-key="$dir/x.key"
+node "tls-key=$dir/y.key is not the key of tls-cert=$dir/x.pem" \
+  tls-ca="$dir/ca.pem" tls-cert="$dir/x.pem" tls-key="$dir/y.key"
+chmod o+r "$dir/x.key"
+node "tls-key=$dir/x.key: everybody may read" "${x509[@]}"
+
 refuses 'node= is missing' "$DUETPROXY"
 refuses 'node=http://x/: ' "$DUETPROXY" node=http://x/
 for bad in 0 17 x; do
@@ -68,7 +104,7 @@ help ()
 }
 help "$DUET" --help > "$dir/help"
 for name in file listen peer size meta control takeover region beat dead \
-            resync-rate; do
+            resync-rate tls-psk tls-ca tls-cert tls-key tls-name insecure; do
   grep -q "$name.*=" "$dir/help" || fail "$name= is not in the help"
 done
 help "$DUETPROXY" --help > "$dir/help"
