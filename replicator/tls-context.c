@@ -36,6 +36,14 @@ enum {
   NAME_MAX_PSK = 128,
 };
 
+/* AES first: GnuTLS puts ChaCha20 before AES-128, and a pre-shared key goes
+ * with one of these two; where the processor knows AES, as servers' do, that
+ * is several times faster.
+ */
+#define CIPHERS                                                         \
+  "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-256-GCM:+AES-128-GCM" \
+  ":+CHACHA20-POLY1305"
+
 struct psk {
   char name[NAME_MAX_PSK];
   uint8_t bytes[KEY_MAX];
@@ -343,9 +351,8 @@ struct tls_context *
 tls_context_new (const struct tls_config *config, const char *peer, char *error,
                  size_t error_size)
 {
-  const char *priority = config->psk != NULL
-    ? "NORMAL:-VERS-ALL:+VERS-TLS1.3:-KX-ALL:+ECDHE-PSK"
-    : "NORMAL:-VERS-ALL:+VERS-TLS1.3";
+  const char *priority = config->psk != NULL ? CIPHERS ":-KX-ALL:+ECDHE-PSK"
+                                             : CIPHERS;
   struct tls_context *context = calloc (1, sizeof *context);
   struct text *texts = calloc (2, sizeof *texts);
   int r = -1;
