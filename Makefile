@@ -86,11 +86,16 @@ PROXY := \
   nbdkit-plugin/upstream.c
 
 # What becomes a plugin or a program of its own.
-DUET := nbdkit-plugin/duet.c nbdkit-plugin/hangup.c nbdkit-plugin/notice.c
+DUET := \
+  nbdkit-plugin/duet.c \
+  nbdkit-plugin/hangup.c \
+  nbdkit-plugin/notice.c \
+  nbdkit-plugin/ready.c
 DUETPROXY := \
   nbdkit-plugin/duetproxy.c \
   nbdkit-plugin/hangup.c \
   nbdkit-plugin/notice.c \
+  nbdkit-plugin/ready.c \
   nbdkit-plugin/proxy.c \
   nbdkit-plugin/proxy-session.c \
   nbdkit-plugin/proxy-node.c \
@@ -340,7 +345,8 @@ $(BUILD)/nbdkit: nbdkit-plugin/build-nbdkit.sh
 DEPS := gcc make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev libnbd-bin \
   liburcu-dev libisal-dev libxxhash-dev libjansson-dev check \
   gnutls-bin qemu-utils fio jq perl python3-libnbd e2fsprogs iproute2 socat \
-  dpkg-dev libgnutls28-dev debian-archive-keyring
+  dpkg-dev libgnutls28-dev debian-archive-keyring \
+  build-essential debhelper lintian
 # For `make tidy`, CC=clang and `make fuzz`.
 DEPS_DEV := $(DEPS) clang clang-format llvm libclang-rt-dev
 # For `make bench`: plots, qemu-storage-daemon the contestant, counts.
@@ -490,17 +496,59 @@ tidy: deps-dev $(call obj,$(PURE))
 
 prefix ?= /usr/local
 bindir ?= $(prefix)/bin
+libexecdir ?= $(prefix)/libexec
 mandir ?= $(prefix)/share/man
+docdir ?= $(prefix)/share/doc/duet
+unitdir ?= $(prefix)/lib/systemd/system
+sysusersdir ?= $(prefix)/lib/sysusers.d
+tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
 # nbdkit finds plugins by short name in this folder only.
 plugindir ?= $(call pkg_once,plugindir,--variable=plugindir nbdkit)
 
+PACKAGING := docs/packaging
+EXAMPLES := $(wildcard $(PACKAGING)/examples/*)
+
+# All that is installed.
+.PHONY: installed
+installed: $(PLUGINS) $(BUILD)/duetctl $(MAN)
+
 .PHONY: install
-install: $(PLUGINS) $(BUILD)/duetctl $(MAN)
-	install -d $(DESTDIR)$(plugindir) $(DESTDIR)$(bindir) \
-	  $(DESTDIR)$(mandir)/man1
+install: installed
+	install -d $(addprefix $(DESTDIR),$(plugindir) $(bindir) \
+	  $(libexecdir)/duet $(mandir)/man1 $(unitdir) $(sysusersdir) \
+	  $(tmpfilesdir) $(docdir)/examples)
 	install -m 755 $(PLUGINS) $(DESTDIR)$(plugindir)
 	install -m 755 $(BUILD)/duetctl $(DESTDIR)$(bindir)
-	$(if $(MAN),install -m 644 $(MAN) $(DESTDIR)$(mandir)/man1)
+	install -m 755 nbdkit-plugin/duet-start.sh \
+	  $(DESTDIR)$(libexecdir)/duet/duet-start
+	install -m 644 $(MAN) $(DESTDIR)$(mandir)/man1
+	for unit in duet duetproxy; do \
+	  sed 's|@libexecdir@|$(libexecdir)|' $(PACKAGING)/$$unit@.service.in \
+	    > $(DESTDIR)$(unitdir)/$$unit@.service || exit 1; \
+	done
+	install -m 644 $(PACKAGING)/duetproxy@.socket $(DESTDIR)$(unitdir)
+	install -m 644 $(PACKAGING)/duet.sysusers $(DESTDIR)$(sysusersdir)/duet.conf
+	install -m 644 $(PACKAGING)/duet.tmpfiles $(DESTDIR)$(tmpfilesdir)/duet.conf
+	install -m 644 $(EXAMPLES) $(DESTDIR)$(docdir)/examples
+
+# Debian packages, from a copy of the sources with debian/ where Debian's
+# tools look for it; into $(BUILD)/deb.
+DEB := $(BUILD)/deb
+
+.PHONY: deb
+deb: deps
+	@$(MAKE) --no-print-directory deb-built
+
+.PHONY: deb-built
+deb-built:
+	rm -rf $(DEB)
+	mkdir -p $(DEB)/duet
+	cp -a Makefile LICENSE README.md nbdkit-plugin replicator include docs \
+	  tests $(DEB)/duet
+	cp -a $(PACKAGING)/debian $(DEB)/duet
+	sed 's/^$$/./; s/^/ /' LICENSE >> $(DEB)/duet/debian/copyright
+	cd $(DEB)/duet && env -u MAKEFLAGS -u MAKELEVEL -u BUILD -u CC \
+	  dpkg-buildpackage -b -us -uc
 
 .PHONY: clean distclean
 clean:
@@ -541,7 +589,8 @@ help:
 	@echo 'V=1                 show the commands'
 	@echo 'make stories-update rewrite the traces in tests/stories'
 	@echo 'make tidy           layout, lengths, imports of the pure objects'
-	@echo 'make install        DESTDIR= prefix= plugindir='
+	@echo 'make install        DESTDIR= prefix= plugindir= unitdir='
+	@echo 'make deb            Debian packages, below build/deb'
 	@echo 'make clean          all but build-deps/; distclean: that too'
 
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(SOURCES))

@@ -18,6 +18,7 @@
 #include "link.h"
 #include "meta.h"
 #include "notice.h"
+#include "ready.h"
 #include "version.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -350,6 +351,7 @@ duet_after_fork (void)
     nbdkit_error ("cannot start a thread: %m");
     return -1;
   }
+  ready_tell ();
   return 0;
 }
 

@@ -18,6 +18,7 @@
 
 #include "hangup.h"
 #include "notice.h"
+#include "ready.h"
 #include "proxy.h"
 #include "version.h"
 
@@ -197,6 +198,7 @@ duetproxy_after_fork (void)
     nbdkit_error ("cannot start a thread: %m");
     return -1;
   }
+  ready_tell ();
   return 0;
 }
 
