@@ -88,11 +88,13 @@ PROXY := \
 # What becomes a plugin or a program of its own.
 DUET := \
   nbdkit-plugin/duet.c \
+  nbdkit-plugin/flusher.c \
   nbdkit-plugin/hangup.c \
   nbdkit-plugin/notice.c \
   nbdkit-plugin/ready.c
 DUETPROXY := \
   nbdkit-plugin/duetproxy.c \
+  nbdkit-plugin/flusher.c \
   nbdkit-plugin/hangup.c \
   nbdkit-plugin/notice.c \
   nbdkit-plugin/ready.c \

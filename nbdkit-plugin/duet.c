@@ -14,6 +14,7 @@
 
 #include "engine.h"
 #include "exportname.h"
+#include "flusher.h"
 #include "hangup.h"
 #include "link.h"
 #include "meta.h"
@@ -317,6 +318,7 @@ duet_get_ready (void)
   char error[MESSAGE];
 
   notice_ready ();
+  flusher_ready ();
   config.log = log_line;
   config.gone = client_gone;
   /* Sockets handed over by systemd are there already; the server's others

@@ -16,6 +16,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "flusher.h"
 #include "hangup.h"
 #include "notice.h"
 #include "ready.h"
@@ -179,6 +180,7 @@ static int
 duetproxy_get_ready (void)
 {
   notice_ready ();
+  flusher_ready ();
   proxy = proxy_new (&config);
   return proxy != NULL ? 0 : -1;
 }
