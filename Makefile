@@ -223,8 +223,11 @@ BENCHES := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
 PRELOAD := $(PRELOAD_SRC:tests/%.c=$(BUILD)/tests/%.so)
 SAN_FIRST := $(if $(SAN),$(BUILD)/sanitizer-first.so)
 MAN := $(MAN_SRC:docs/%.pod=$(BUILD)/man/%.1)
+# In a virtual machine; make check runs only the short one.
+KERNEL := $(sort $(wildcard tests/test-kernel-*.sh))
 # Planted bugs are caught or not, with sanitizers or without.
-E2E := $(filter-out $(if $(SAN),tests/test-sim-mutants.sh),\
+E2E := $(filter-out $(if $(SAN),tests/test-sim-mutants.sh) \
+  $(filter-out $(if $(SAN),,tests/test-kernel-short.sh),$(KERNEL)),\
   $(sort $(wildcard tests/test-*.sh)))
 # Programs of one thread, which TSan has nothing to say about.
 ONE_THREAD := $(STORY) $(SIM) $(EXPLORE) $(FUZZERS)
@@ -353,6 +356,9 @@ DEPS := gcc make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev libnbd-bin \
 DEPS_DEV := $(DEPS) clang clang-format llvm libclang-rt-dev
 # For `make bench`: plots, qemu-storage-daemon the contestant, counts.
 DEPS_BENCH := $(DEPS) gnuplot-nox qemu-system-common strace
+# For `make check-kernel`.  What runs inside is fetched, not installed:
+# tests/kernel-build.sh.
+DEPS_KERNEL := $(DEPS) qemu-system-x86
 
 KEYRINGS := /usr/share/keyrings
 
@@ -364,11 +370,12 @@ missing = $(filter-out $(shell \
   $(if $(wildcard $(KEYRINGS)/debian-archive-trixie-stable.gpg),, \
   debian-archive-keyring)
 
-.PHONY: deps deps-dev deps-bench
+.PHONY: deps deps-dev deps-bench deps-kernel
 deps: WANTED := $(DEPS)
 deps-dev: WANTED := $(DEPS_DEV)
 deps-bench: WANTED := $(DEPS_BENCH)
-deps deps-dev deps-bench:
+deps-kernel: WANTED := $(DEPS_KERNEL)
+deps deps-dev deps-bench deps-kernel:
 	@missing="$(strip $(call missing,$(WANTED)))"; \
 	[ -z "$$missing" ] && exit 0; \
 	get="apt-get install -y -q --no-install-recommends $$missing"; \
@@ -383,15 +390,32 @@ deps deps-dev deps-bench:
 
 # make reads this file before deps are there; what needs them is made by
 # a second make.
+# Without what the kernel test needs it is skipped, and says why.
 .PHONY: check
 check: deps
+	@$(if $(filter $(KERNEL),$(E2E)),\
+	  $(MAKE) --no-print-directory deps-kernel || true)
 	@$(MAKE) --no-print-directory check-built
 
 .PHONY: check-built
 check-built: all tests
+	@$(if $(filter $(KERNEL),$(E2E)),\
+	  tests/kernel-build.sh build-deps/kernel $(BUILD) || true)
 	@BUILD=$(BUILD) SAN=$(SAN) CC='$(CC)' \
 	  tests/run.sh $(UNIT) \
 	  $(if $(filter thread,$(SAN)),,$(ONE_THREAD)) $(E2E)
+
+# /dev/nbd0 and QEMU for real, in a virtual machine; minutes.
+.PHONY: check-kernel
+check-kernel: deps-kernel
+	@$(MAKE) --no-print-directory check-kernel-built
+
+.PHONY: check-kernel-built guest
+check-kernel-built: guest
+	@BUILD=$(BUILD) tests/run.sh $(KERNEL)
+
+guest: all $(TOOLS)
+	@tests/kernel-build.sh build-deps/kernel $(BUILD)
 
 # Rewrite the traces of the stories; look at the difference before commit.
 .PHONY: stories-update
@@ -570,6 +594,8 @@ help:
 	@echo '  SAN=thread        the same under TSan'
 	@echo '  E2E=tests/test-x.sh, E2E= , UNIT=   run only those, or none'
 	@echo '  JOBS=2 KEEP=1     tests at a time; keep their folders'
+	@echo 'make check-kernel   /dev/nbd0 and QEMU, in a virtual machine'
+	@echo '  KERNEL=tests/test-kernel-x.sh   run only those; JOBS=2'
 	@echo 'make sim            the simulator, all modes, on all processors'
 	@echo '  SEEDS=20000 SEED=1  runs in all; the first seed'
 	@echo '  SIM_FLAGS=...     more: build/sim --help'
