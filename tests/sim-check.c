@@ -333,6 +333,27 @@ check_bound (struct sim *sim, const struct node *node, const struct nbd *nbd)
               (unsigned long long) node->gen_before.epoch);
 }
 
+/* What two members answer must survive either: what is read is durable at
+ * the peer.  If the peer has left the generation, its copy has, too.
+ */
+static void
+check_read_kept (struct sim *sim, const struct node *node, const struct op *op)
+{
+  const struct node *peer = &sim->nodes[1 - node->index];
+  const struct gen_record *record = core_record (node->core);
+  const struct gen_record *other = record_of (peer);
+  uint32_t i;
+
+  if (!record->both || sim->store_fault || other->data != DATA_CURRENT ||
+      !gen_id_equal (gen_current (record), gen_current (other)))
+    return;
+  for (i = op->first; i < op->first + op->count; i++)
+    if (tag_value (node->disk.cache[i]) != tag_value (peer->disk.durable[i]))
+      sim_fail (sim, "I3: %c lets a client read %u in cell %u, %c keeps %u",
+                'A' + node->index, tag_value (node->disk.cache[i]), i,
+                'A' + peer->index, tag_value (peer->disk.durable[i]));
+}
+
 static void
 check_complete (struct sim *sim, struct node *node,
                 const struct core_action *action)
@@ -356,8 +377,10 @@ check_complete (struct sim *sim, struct node *node,
   if (node->data_before != DATA_CURRENT)
     sim_fail (sim, "I7: %c serves a copy that is %s", 'A' + node->index,
               gen_data_name ((enum data_state) node->data_before));
-  if (op->kind == OP_READ)
+  if (op->kind == OP_READ) {
+    check_read_kept (sim, node, op);
     return;
+  }
   for (n = 0; n < SIM_NODES; n++) {
     if (n != node->index && !record->both)
       continue;
