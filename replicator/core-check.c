@@ -113,6 +113,11 @@ check_generation (const struct core *core)
     assert (record->history_count == 0);
   if (record->data == DATA_CURRENT)
     assert (record->history_count > 0);
+  /* A failed copy stays one, and moves no role. */
+  if (core->failed_now) {
+    assert (record->data == DATA_FAILED || record->data == DATA_BLANK);
+    assert (core->switching != SWITCH_GRANTING);
+  }
   assert (core->sb_durable <= core->sb_version);
   assert (core->gen_version <= core->sb_version);
   if (core_may_serve (core)) {

@@ -127,7 +127,7 @@ START_TEST (status_has_the_keys_and_values)
     "   \"p50_us\": 0, \"p99_us\": 0, \"max_us\": 0}},"
     " \"size_bytes\": 274877906944, \"rss_bytes\": null,"
     " \"fdatasyncs\": 2, \"sync_callers\": 5,"
-    " \"link\": {\"bytes_sent\": 1, \"bytes_received\": 2,"
+    " \"link\": {\"tls\": null, \"bytes_sent\": 1, \"bytes_received\": 2,"
     "  \"frames_sent\": 3, \"frames_received\": 4, \"sends\": 5,"
     "  \"receives\": 6}}",
     0, NULL);
