@@ -227,6 +227,18 @@ slowest (const struct sim *sim)
   return sim->model->partition ? dead_us : dead_us / 8;
 }
 
+/* The administrator, who knows of nothing. */
+static void
+strike_switch (struct sim *sim, const struct fault *fault)
+{
+  struct core_wish wish = { .kind = ADMIN_SWITCH };
+
+  if (fault->dice % 3 == 1)
+    wish.to = fault->dice % 2 ? ADMIN_TO_ME : ADMIN_TO_PEER;
+  wish.end_plain = fault->dice % 2 == 0;
+  admin_ask (sim, &sim->nodes[fault->node], &wish);
+}
+
 static void
 strike_disk (struct sim *sim, const struct fault *fault)
 {
@@ -249,20 +261,11 @@ strike_disk (struct sim *sim, const struct fault *fault)
     disk->fail_meta = fault->kind == FAULT_META;
     repair_after (sim, 2 * fault->length_us + 300 * SIM_MS, restart_failed,
                   (uint32_t) fault->node, 0);
+    /* Some administrators see it coming. */
+    if (fault->dice % 3 == 0)
+      strike_switch (sim, fault);
   }
   repair_after (sim, fault->length_us, repair_disk, (uint32_t) fault->node, 0);
-}
-
-/* The administrator, who knows of nothing. */
-static void
-strike_switch (struct sim *sim, const struct fault *fault)
-{
-  struct core_wish wish = { .kind = ADMIN_SWITCH };
-
-  if (fault->dice % 3 == 1)
-    wish.to = fault->dice % 2 ? ADMIN_TO_ME : ADMIN_TO_PEER;
-  wish.end_plain = fault->dice % 2 == 0;
-  admin_ask (sim, &sim->nodes[fault->node], &wish);
 }
 
 static void
