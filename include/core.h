@@ -44,6 +44,16 @@ enum {
   CORE_DIFFERENCES = 64,       /* ranges that a comparison remembers */
   CORE_STALL_FACTOR = 10,      /* times dead_ms: an ack must come, and
                                    the own disk answer */
+  CORE_ARBITER_MS = 1000,      /* an ACT_KEY_* is answered by then */
+  CORE_ARBITER_WAIT_MS = 50,   /* before etcd is asked again; doubles */
+  CORE_PROBE_MS = 5000,        /* how often etcd is asked for nothing */
+  CORE_PINGS = 32,             /* pings whose answer may grant a lease */
+};
+
+/* arbiter= */
+enum core_arbiter {
+  ARBITER_CLIENT, /* a proxied client is the witness (the default) */
+  ARBITER_ETCD,   /* a key in etcd holds the generation */
 };
 
 /* takeover= */
@@ -71,7 +81,61 @@ struct core_config {
   uint64_t dead_ms;     /* silence that ends a link, > beat_ms */
   uint64_t resync_rate; /* bytes per second, 0: no cap */
   enum core_takeover takeover;
+  enum core_arbiter arbiter;
+  /* With ARBITER_ETCD, else 0: a primary of two members serves for so
+   * long after it sent a ping that was answered; a backup that takes over
+   * serves no sooner than so long after it answered one.  core_grace_min
+   * (lease_ms) <= grace_ms, beat_ms < lease_ms.
+   */
+  uint32_t lease_ms, grace_ms;
   uint64_t boot; /* random, different at each start */
+};
+
+/* The least grace= for a lease=: the clocks of the two nodes may each be
+ * wrong by two in a hundred, and count whole milliseconds.
+ */
+static inline uint32_t
+core_grace_min (uint32_t lease_ms)
+{
+  return lease_ms + lease_ms / 20 + 2;
+}
+
+/* -------------------------------------------------------- arbiter=etcd */
+
+/*
+ * What the volume's key in etcd holds: the newest generation.  Its name,
+ * with a random id, is also the name of the attempt to make it: whoever
+ * reads its own attempt there knows that it took place.
+ */
+struct arbiter_value {
+  uint64_t volume;
+  struct gen_id gen;
+  struct gen_id parent; /* the generation it was made from; epoch 0: the
+                           key is written for the first time, maybe */
+  uint32_t kind;        /* enum gen_kind */
+  uint64_t maker;       /* node id of who made it */
+  uint64_t primary;     /* node id; 0: none yet */
+  uint64_t members[2];  /* node ids; {primary, 0}: one member */
+};
+
+enum arbiter_result {
+  ARBITER_DONE,        /* READ: the answer says what the key holds now
+                           (linearizable); CAS: it took place */
+  ARBITER_CONFLICT,    /* CAS: it did not and never will: the key has
+                           another revision, the answer says what it holds */
+  ARBITER_UNKNOWN,     /* CAS: it may have taken place, or may still do so;
+                           READ: no answer */
+  ARBITER_UNREACHABLE, /* for certain it was not carried out and will not
+                           be: no connection to send it on, refused before
+                           it was looked at (authentication) */
+};
+
+struct arbiter_answer {
+  enum arbiter_result result;
+  uint64_t revision; /* the key's mod revision now; 0: there is no key */
+  bool understood;   /* value is what the key holds; false with a
+                           revision: it holds something else */
+  struct arbiter_value value;
 };
 
 /* ------------------------------------------------------------ events */
@@ -88,7 +152,12 @@ enum core_event_type {
                            while there is no other */
   EV_LINK_DOWN,      /* link: gone; every frame taken off it has been
                            applied or dropped, nothing of it will touch
-                           the store any more */
+                           the store any more.  peer_closed: see below */
+  EV_LINK_CLOSING,   /* link: the shell is about to shut it down of its
+                           own accord (an error, a bad frame, another
+                           connection), and will when this step is over.
+                           Not needed after ACT_DROP_LINK, nor when the
+                           peer closed it */
   EV_CONNECT_FAILED, /* an ACT_CONNECT ended without EV_LINK_UP */
   EV_FRAME,          /* link, frame, and for HELLO and ADOPT hello,
                            for MARKS and CLEAR payload.  A data frame's
@@ -109,6 +178,7 @@ enum core_event_type {
   EV_STOP,           /* the process ends: finish what waits */
   EV_STORE_SHORT,    /* the data file is shorter than the volume */
   EV_ADMIN,          /* slot = caller, wish */
+  EV_ARBITER,        /* version of ACT_KEY_*, arbiter: its answer */
 };
 
 /* What the administrator asks for. */
@@ -160,6 +230,11 @@ struct core_event {
   uint64_t version;
   uint64_t blocks;
   uint64_t zeros;
+  /* LINK_DOWN: the peer's end was closed while this one was open: recv
+   * gave 0 or ECONNRESET.  Not so after any other error, a timeout of
+   * this machine's TCP among them.
+   */
+  bool peer_closed;
   struct core_open open;
   struct {
     enum core_request_kind kind;
@@ -172,6 +247,7 @@ struct core_event {
   const struct wire_frame *frame;
   const struct wire_hello *hello;
   const uint8_t *payload;
+  const struct arbiter_answer *arbiter;
 };
 
 /* ----------------------------------------------------------- actions */
@@ -214,6 +290,15 @@ enum core_action_type {
                            reason).  A command is answered once, at the
                            latest twice dead_ms and a second after it
                            came */
+  ACT_KEY_READ,    /* version: read the key of core_record's volume,
+                           linearizably.  Both: one at a time, never without
+                           ARBITER_ETCD; answered by exactly one EV_ARBITER
+                           within CORE_ARBITER_MS, after which the shell
+                           does not send it again */
+  ACT_KEY_CAS,     /* version; seq: if the key's mod revision is this (0:
+                           if there is no key), set it to
+                           core_arbiter_value, and in any case tell what it
+                           holds then */
 };
 
 struct core_action {
@@ -264,6 +349,8 @@ const struct gen_record *core_record (const struct core *core);
 const struct wire_hello *core_hello (const struct core *core);
 const uint8_t *core_map_page (const struct core *core, uint32_t page);
 const uint64_t *core_clear (const struct core *core);
+/* For ACT_KEY_CAS; valid until the next step. */
+const struct arbiter_value *core_arbiter_value (const struct core *core);
 /* Is this HASH_REPLY one that the core waits for?  Asked before the step,
  * so that nothing else can overwrite hashes that are in use.
  */
@@ -310,7 +397,13 @@ struct core_view {
   uint32_t conns;
   uint64_t rtt_ms; /* of the last answered ping */
   struct core_verify verify;
-  uint64_t disk_late_ms; /* an operation on this node's files has
+  /* With ARBITER_ETCD: */
+  bool arbiter_known;     /* etcd has answered since the start */
+  bool arbiter_reached;   /* and the last time it was asked */
+  enum gen_kind attempt;  /* generation asked for, not decided yet */
+  uint64_t lease_left_ms; /* as primary of two: right to serve */
+  uint64_t grace_left_ms; /* as backup: the peer's may last so long */
+  uint64_t disk_late_ms;  /* an operation on this node's files has
                                    been out so long; 0: not too long */
 };
 void core_view (const struct core *core, struct core_view *view);

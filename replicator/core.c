@@ -648,6 +648,8 @@ dispatch (struct core *core, const struct core_event *event)
                "the data file was made shorter by somebody else: restore it, "
                "or remove the metadata to start this node blank");
     break;
+  case EV_LINK_CLOSING:
+  case EV_ARBITER: break;
   }
 }
 

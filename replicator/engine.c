@@ -284,6 +284,8 @@ carry_out_locked (struct engine *engine, const struct core_action *action)
     engine->wish.reason = action->reason;
     pthread_cond_signal (&engine->wish.wake);
     break;
+  case ACT_KEY_READ:
+  case ACT_KEY_CAS: assert (false);
   }
 }
 

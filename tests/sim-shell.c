@@ -544,5 +544,7 @@ shell_act (struct sim *sim, struct node *node, const struct core_action *action)
   case ACT_DROP_LINK: act_drop_link (sim, node, action->link); break;
   case ACT_STATE: break;
   case ACT_ADMIN_DONE: admin_done (sim, node, action); break;
+  case ACT_KEY_READ:
+  case ACT_KEY_CAS: assert (false);
   }
 }
