@@ -132,8 +132,14 @@ struct wire_frame {
 struct wire_hello {
   struct gen_record record;
   uint64_t boot;       /* changes at each start of the process */
-  uint64_t features;   /* none yet: 0; unknown bits are refused */
+  uint64_t features;   /* enum wire_feature; unknown bits are refused */
   uint32_t resyncable; /* 1: a failed copy asks to be overwritten */
+  uint32_t lease_ms;   /* with WIRE_ETCD, else 0 */
+  uint32_t grace_ms;
+};
+
+enum wire_feature {
+  WIRE_ETCD = 1, /* arbiter=etcd */
 };
 
 /* What an acceptor's greeting says to the dialler. */

@@ -493,6 +493,9 @@ gen_refusal_text (enum gen_verdict verdict, const struct gen_record *me,
              "peer= of both nodes";
     return "the peer's copy is paired with another node than this one: check "
            "peer= of both nodes";
+  case GEN_REFUSE_ARBITER:
+    return "the peer has another arbiter=, lease= or grace=: give both nodes "
+           "the same";
   default: return gen_verdict_text (verdict);
   }
 }

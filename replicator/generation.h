@@ -74,6 +74,11 @@ struct gen_record {
   bool has_data;          /* blank, but the data file is not empty */
   uint32_t history_count; /* 0 while blank, at most GEN_HISTORY */
   struct generation history[GEN_HISTORY];
+  /* arbiter=etcd: a generation that etcd was perhaps asked for, and whose
+   * fate is not known; kind GEN_NONE: none.  Not told to the peer.
+   */
+  struct generation attempt;
+  uint64_t attempt_revision; /* of the key from which it is made */
 };
 
 /* What two nodes that met decide, from the point of view of "me". */
@@ -93,7 +98,8 @@ struct gen_record {
   X (GEN_REFUSE_SELF, "the peer has this node's own id")             \
   X (GEN_REFUSE_DATA, "a blank node's data file is not empty")       \
   X (GEN_REFUSE_BLANK, "one node is blank, the other is not alone")  \
-  X (GEN_REFUSE_STALE, "neither copy is both current and newest")
+  X (GEN_REFUSE_STALE, "neither copy is both current and newest")    \
+  X (GEN_REFUSE_ARBITER, "the peer has another arbiter=")
 #define GEN_VERDICT_ENUM(name, text) name,
 enum gen_verdict { GEN_VERDICTS (GEN_VERDICT_ENUM) GEN_VERDICT_COUNT };
 

@@ -17,7 +17,8 @@
  *
  *       0  8 bytes  "DUETMETA"
  *       8  u32  version         META_VERSION
- *      12  u32  features        0; an unknown bit is as a newer version
+ *      12  u32  features        1 attempt; an unknown bit is as a newer
+ *                               version
  *      16  u64  sequence        one more at each write, from 1
  *      24  u64  volume          volume id; 0: blank
  *      32  u64  node            my node id, not 0
@@ -29,7 +30,11 @@
  *      72  u32  flags           1 both, 2 answered, 4 discard, 8 has_data
  *      76  u32  history_count   0 .. 32; 0 if data is blank, not 0 if it
  *                               is current
- *      80  48 bytes of zeros
+ *      80  u64  attempt_epoch   with feature 1, else zeros: the generation
+ *      88  u64  attempt_id      that etcd was asked for, one epoch after
+ *      96  u64  attempt_from    the present one, from which revision of
+ *     104  u32  attempt_kind    the key, and its kind (2 .. 5)
+ *     108  20 bytes of zeros
  *     128  32 generations of 40 bytes, the present one first:
  *              0  u64 epoch (not 0), 8 u64 id, 16 u64 client,
  *             24  u64 session, 32 u32 kind (enum gen_kind), 36 u32 when
@@ -77,7 +82,11 @@ enum {
   SLOT_PRIMARY = 64,
   SLOT_FLAGS = 72,
   SLOT_COUNT = 76,
-  SLOT_RESERVED = 80,
+  SLOT_ATTEMPT_EPOCH = 80,
+  SLOT_ATTEMPT_ID = 88,
+  SLOT_ATTEMPT_FROM = 96,
+  SLOT_ATTEMPT_KIND = 104,
+  SLOT_RESERVED = 108,
   SLOT_HISTORY = 128,
   SLOT_ENTRY = 40,
   SLOT_END = SLOT_HISTORY + GEN_HISTORY * SLOT_ENTRY,
@@ -88,6 +97,9 @@ enum {
   FLAG_DISCARD = 4,
   FLAG_HAS_DATA = 8,
   FLAG_ALL = 15,
+
+  FEATURE_ATTEMPT = 1,
+  FEATURE_ALL = 1,
 
   PAGE_MAGIC = MARKS_PAGE_BYTES,
   PAGE_NUMBER = PAGE_MAGIC + 4,
@@ -185,6 +197,13 @@ meta_encode (const struct gen_record *record, uint64_t sequence,
   put64 (slot + SLOT_PRIMARY, record->primary);
   put32 (slot + SLOT_FLAGS, flags);
   put32 (slot + SLOT_COUNT, record->history_count);
+  if (record->attempt.kind != GEN_NONE) {
+    put32 (slot + SLOT_FEATURES, FEATURE_ATTEMPT);
+    put64 (slot + SLOT_ATTEMPT_EPOCH, record->attempt.gen.epoch);
+    put64 (slot + SLOT_ATTEMPT_ID, record->attempt.gen.id);
+    put64 (slot + SLOT_ATTEMPT_FROM, record->attempt_revision);
+    put32 (slot + SLOT_ATTEMPT_KIND, record->attempt.kind);
+  }
   for (uint32_t i = 0; i < record->history_count; i++) {
     const struct generation *entry = &record->history[i];
     uint8_t *at = slot + SLOT_HISTORY + i * SLOT_ENTRY;
@@ -228,6 +247,24 @@ decode_history (const uint8_t *slot, struct gen_record *record)
   return all_bytes (slot + used, SLOT_CRC - used, 0);
 }
 
+/* The attempt of an intact slot; false: a value out of range. */
+static bool
+decode_attempt (const uint8_t *slot, struct gen_record *record)
+{
+  uint32_t kind = get32 (slot + SLOT_ATTEMPT_KIND);
+
+  if ((get32 (slot + SLOT_FEATURES) & FEATURE_ATTEMPT) == 0)
+    return all_bytes (slot + SLOT_ATTEMPT_EPOCH,
+                      SLOT_RESERVED - SLOT_ATTEMPT_EPOCH, 0);
+  record->attempt.gen.epoch = get64 (slot + SLOT_ATTEMPT_EPOCH);
+  record->attempt.gen.id = get64 (slot + SLOT_ATTEMPT_ID);
+  record->attempt.kind = kind;
+  record->attempt_revision = get64 (slot + SLOT_ATTEMPT_FROM);
+  return kind >= GEN_SOLO && kind <= GEN_SWITCH && record->history_count > 0 &&
+    record->history[0].gen.epoch < UINT64_MAX &&
+    record->attempt.gen.epoch == record->history[0].gen.epoch + 1;
+}
+
 /* A copy that was never part of a volume has no generations; one that
  * holds all that its generation acknowledged has at least that one.
  */
@@ -259,7 +296,7 @@ meta_decode (const uint8_t slot[META_SLOT], struct gen_record *record,
   if (get32 (slot + SLOT_CRC) != wire_crc32c (slot, SLOT_CRC))
     return META_BAD_CRC;
   if (get32 (slot + SLOT_VERSION) > META_VERSION ||
-      get32 (slot + SLOT_FEATURES) != 0)
+      (get32 (slot + SLOT_FEATURES) & ~(uint32_t) FEATURE_ALL) != 0)
     return META_BAD_VERSION;
 
   uint32_t flags = get32 (slot + SLOT_FLAGS);
@@ -285,7 +322,7 @@ meta_decode (const uint8_t slot[META_SLOT], struct gen_record *record,
       !history_suits (found.data, get32 (slot + SLOT_COUNT)) ||
       (flags & ~(uint32_t) FLAG_ALL) != 0 ||
       !all_bytes (slot + SLOT_RESERVED, SLOT_HISTORY - SLOT_RESERVED, 0) ||
-      !decode_history (slot, &found))
+      !decode_history (slot, &found) || !decode_attempt (slot, &found))
     return META_BAD_VALUE;
 
   *record = found;

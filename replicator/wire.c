@@ -12,6 +12,7 @@
  *  40  u64 primary                        48  u32 bits (enum hello_bit)
  *  52  u32 history_count                  56  u64 boot
  *  64  u64 features                       72  u32 resyncable
+ *  76  u32 lease_ms                       80  u32 grace_ms
  * 128  GEN_HISTORY entries of 40 bytes: u64 epoch, u64 id, u64 client,
  *      u64 session, u32 kind, u32 zero; entries from history_count on are
  *      all zero
@@ -28,7 +29,7 @@
 
 enum {
   HELLO_HISTORY = 128, /* where the history begins */
-  HELLO_USED = 76,     /* first byte of the padding before it */
+  HELLO_USED = 84,     /* first byte of the padding before it */
   HELLO_ENTRY = 40,    /* bytes of one entry */
   REGION_SIZE_MIN = 256 * 1024,
   REGION_SIZE_MAX = 1024 * 1024 * 1024,
@@ -276,6 +277,8 @@ wire_encode_hello (const struct wire_hello *hello, uint8_t payload[WIRE_HELLO])
   put_u64 (payload + 56, hello->boot);
   put_u64 (payload + 64, hello->features);
   put_u32 (payload + 72, hello->resyncable);
+  put_u32 (payload + 76, hello->lease_ms);
+  put_u32 (payload + 80, hello->grace_ms);
 
   for (uint32_t i = 0; i < record->history_count; i++) {
     const struct generation *entry = &record->history[i];
@@ -323,6 +326,14 @@ record_in_range (const struct gen_record *record)
     region <= REGION_SIZE_MAX && (region & (region - 1)) == 0;
 }
 
+static bool
+arbiter_in_range (const struct wire_hello *hello)
+{
+  if (hello->features == WIRE_ETCD)
+    return hello->lease_ms > 0 && hello->grace_ms > hello->lease_ms;
+  return hello->features == 0 && hello->lease_ms == 0 && hello->grace_ms == 0;
+}
+
 enum wire_reason
 wire_decode_hello (const uint8_t *payload, size_t length,
                    struct wire_hello *hello)
@@ -350,8 +361,10 @@ wire_decode_hello (const uint8_t *payload, size_t length,
   hello->boot = get_u64 (payload + 56);
   hello->features = get_u64 (payload + 64);
   hello->resyncable = get_u32 (payload + 72);
+  hello->lease_ms = get_u32 (payload + 76);
+  hello->grace_ms = get_u32 (payload + 80);
 
-  if ((bits & ~(uint32_t) HELLO_BITS) != 0 || hello->features != 0 ||
+  if ((bits & ~(uint32_t) HELLO_BITS) != 0 || !arbiter_in_range (hello) ||
       hello->resyncable > 1 || !record_in_range (record) ||
       !is_zero (payload + HELLO_USED, HELLO_HISTORY - HELLO_USED) ||
       !decode_history (payload, record)) {

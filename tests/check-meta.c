@@ -182,7 +182,8 @@ START_TEST (strange_values_are_refused)
   } cases[] = {
     { 8, 2, META_BAD_VERSION },   /* version */
     { 8, 0, META_BAD_VALUE },     /* version 0 never was */
-    { 12, 1, META_BAD_VERSION },  /* features */
+    { 12, 2, META_BAD_VERSION },  /* features */
+    { 12, 1, META_BAD_VALUE },    /* an attempt, but none is there */
     { 16, 0, META_BAD_VALUE },    /* sequence 0 */
     { 32, 0, META_BAD_VALUE },    /* node 0 */
     { 52, 0, META_BAD_VALUE },    /* size 0 */
@@ -194,7 +195,9 @@ START_TEST (strange_values_are_refused)
     { 75, 1, META_BAD_VALUE },  /* unknown flag */
     { 76, 33, META_BAD_VALUE }, /* history_count */
     { 76, 31, META_BAD_VALUE }, /* something behind the history */
-    { 80, 1, META_BAD_VALUE },  /* reserved */
+    { 80, 1, META_BAD_VALUE },  /* an attempt without its feature */
+    { 107, 1, META_BAD_VALUE }, /* the same */
+    { 108, 1, META_BAD_VALUE }, /* reserved */
     { 127, 1, META_BAD_VALUE }, /* reserved */
     { 128, 0, META_BAD_VALUE }, /* epoch 0 */
     { 160, GEN_KIND_COUNT, META_BAD_VALUE },
@@ -211,6 +214,47 @@ START_TEST (strange_values_are_refused)
     ck_assert_msg (decode (slot) == cases[i].reason, "byte %u = %u: %s",
                    cases[i].offset, cases[i].value,
                    meta_reason_text (decode (slot)));
+  }
+}
+END_TEST
+
+/* The name of a generation that etcd was asked for. */
+START_TEST (attempt_is_kept)
+{
+  static const struct {
+    unsigned offset;
+    uint8_t value;
+  } bad[] = {
+    { 80, 100 },             /* the present epoch */
+    { 80, 102 },             /* not the next one */
+    { 104, GEN_NONE },       /* no kind */
+    { 104, GEN_CREATE },     /* one that needs no etcd */
+    { 104, GEN_SWITCH + 1 }, /* another */
+    { 105, 1 },              /* none at all */
+    { 108, 1 },              /* reserved */
+    { 76, 0 },               /* without a generation before it */
+  };
+  struct gen_record record = full_record (), read;
+  uint8_t slot[META_SLOT];
+  uint64_t sequence;
+
+  for (uint32_t kind = GEN_SOLO; kind <= GEN_SWITCH; kind++) {
+    record.attempt.kind = kind;
+    record.attempt.gen = (struct gen_id){ 101, UINT64_MAX - kind };
+    record.attempt_revision = kind == GEN_SOLO ? 0 : UINT64_MAX;
+    meta_encode (&record, 9, slot);
+    ck_assert_uint_eq (slot[12], 1);
+    ck_assert_int_eq (meta_decode (slot, &read, &sequence), META_OK);
+    assert_same (&record, &read);
+    ck_assert_uint_eq (read.attempt.kind, kind);
+    ck_assert (gen_id_equal (read.attempt.gen, record.attempt.gen));
+    ck_assert_uint_eq (read.attempt_revision, record.attempt_revision);
+  }
+  for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+    meta_encode (&record, 9, slot);
+    slot[bad[i].offset] = bad[i].value;
+    seal (slot);
+    ck_assert_msg (decode (slot) == META_BAD_VALUE, "case %u", i);
   }
 }
 END_TEST
@@ -354,6 +398,7 @@ main (void)
   tcase_add_test (tcase, layout_is_as_documented);
   tcase_add_test (tcase, any_changed_byte_is_found);
   tcase_add_test (tcase, strange_values_are_refused);
+  tcase_add_test (tcase, attempt_is_kept);
   tcase_add_test (tcase, every_pair_of_slots);
   tcase_add_test (tcase, every_torn_write);
   tcase_add_test (tcase, map_pages);

@@ -331,6 +331,31 @@ START_TEST (hello_survives_the_round_trip)
 }
 END_TEST
 
+START_TEST (hello_tells_of_the_arbiter)
+{
+  struct wire_hello hello = sample_hello (1), again;
+  uint8_t payload[WIRE_HELLO];
+
+  hello.features = WIRE_ETCD;
+  hello.lease_ms = 1000;
+  hello.grace_ms = 1001;
+  wire_encode_hello (&hello, payload);
+  ck_assert_uint_eq (wire_decode_hello (payload, WIRE_HELLO, &again), WIRE_OK);
+  ck_assert_uint_eq (again.features, WIRE_ETCD);
+  ck_assert_uint_eq (again.lease_ms, 1000);
+  ck_assert_uint_eq (again.grace_ms, 1001);
+
+  hello.grace_ms = 1000; /* no longer than the lease */
+  wire_encode_hello (&hello, payload);
+  ck_assert_uint_eq (wire_decode_hello (payload, WIRE_HELLO, &again),
+                     WIRE_BAD_HELLO);
+  hello.lease_ms = 0;
+  wire_encode_hello (&hello, payload);
+  ck_assert_uint_eq (wire_decode_hello (payload, WIRE_HELLO, &again),
+                     WIRE_BAD_HELLO);
+}
+END_TEST
+
 START_TEST (hello_out_of_range_is_refused)
 {
   /* where, how many bytes, and a value that must not pass there */
@@ -351,9 +376,12 @@ START_TEST (hello_out_of_range_is_refused)
     { 52, 4, UINT32_MAX },
     { 52, 4, 1 }, /* an entry beyond the count */
     { 52, 4, 3 }, /* an entry of zeros within it */
-    { 64, 8, 1 }, /* unknown feature */
+    { 64, 8, 2 }, /* unknown feature */
+    { 64, 8, 1 }, /* arbiter=etcd without lease and grace */
     { 72, 4, 2 }, /* resyncable */
-    { 76, 4, 1 }, /* padding */
+    { 76, 4, 1 }, /* a lease without arbiter=etcd */
+    { 80, 4, 1 }, /* a grace */
+    { 84, 4, 1 }, /* padding */
     { 127, 1, 1 },
     { 128 + 32, 4, GEN_KIND_COUNT },
     { 128 + 36, 4, 1 },
@@ -469,6 +497,7 @@ main (void)
   tcase_add_test (tests, payload_checksum_is_checked);
   tcase_add_test (tests, hello_survives_the_round_trip);
   tcase_add_test (tests, hello_out_of_range_is_refused);
+  tcase_add_test (tests, hello_tells_of_the_arbiter);
   tcase_add_test (tests, greeting_round_trip_and_refusals);
   tcase_add_test (tests, noise_never_passes_the_limits);
   tcase_add_test (tests, names_exist_for_all_numbers);
