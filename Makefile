@@ -26,6 +26,8 @@ SAN ?=
 PURE := \
   replicator/core.c \
   replicator/core-open.c \
+  replicator/core-etcd.c \
+  replicator/core-lease.c \
   replicator/core-client.c \
   replicator/core-link.c \
   replicator/core-agree.c \

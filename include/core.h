@@ -153,11 +153,6 @@ enum core_event_type {
   EV_LINK_DOWN,      /* link: gone; every frame taken off it has been
                            applied or dropped, nothing of it will touch
                            the store any more.  peer_closed: see below */
-  EV_LINK_CLOSING,   /* link: the shell is about to shut it down of its
-                           own accord (an error, a bad frame, another
-                           connection), and will when this step is over.
-                           Not needed after ACT_DROP_LINK, nor when the
-                           peer closed it */
   EV_CONNECT_FAILED, /* an ACT_CONNECT ended without EV_LINK_UP */
   EV_FRAME,          /* link, frame, and for HELLO and ADOPT hello,
                            for MARKS and CLEAR payload.  A data frame's
@@ -178,6 +173,11 @@ enum core_event_type {
   EV_STOP,           /* the process ends: finish what waits */
   EV_STORE_SHORT,    /* the data file is shorter than the volume */
   EV_ADMIN,          /* slot = caller, wish */
+  EV_LINK_CLOSING,   /* link: the shell is about to shut it down of its
+                           own accord (an error, a bad frame, another
+                           connection), and will when this step is over.
+                           Not needed after ACT_DROP_LINK, nor when the
+                           peer closed it */
   EV_ARBITER,        /* version of ACT_KEY_*, arbiter: its answer */
 };
 

@@ -67,6 +67,8 @@ no_switch (const struct core *core)
   }
   if (core->record.primary == 0)
     return "no node is primary yet: the first client that opens one decides";
+  if (!core->admin.asked && !etcd_lets_switch (core))
+    return "etcd does not let the primary role move now: see the status";
   if (core->admin.asked && core->switching == SWITCH_NONE &&
       core->admin.denied != NULL)
     return core->admin.denied;
@@ -139,7 +141,7 @@ on_switch_offer (struct core *core, uint64_t how)
     return;
   }
   if (core->failed_now || core->stopping || core->change != GEN_NONE ||
-      core->switching != SWITCH_NONE)
+      core->switching != SWITCH_NONE || !etcd_lets_switch (core))
     link_send (core, WIRE_SWITCH_DENY)->frame.arg = WIRE_DENY_BUSY;
   else
     link_ask_switch (core, &operator_conn, how);

@@ -98,11 +98,21 @@ refuse (struct core *core, enum gen_verdict verdict)
   core->refusal = gen_refusal_text (verdict, &core->record,
                                     &core->peer_hello.record);
   /* Whoever answered there is no peer to ask; only a newer copy is a
-   * reason not to go on without it.
+   * reason not to go on without it, and a peer who asks somebody else.
    */
-  if (verdict != GEN_REFUSE_STALE)
+  if (verdict != GEN_REFUSE_STALE && verdict != GEN_REFUSE_ARBITER)
     core->attempt_failed = core->attempt_wanted;
   link_bye (core, verdict, core->refusal);
+}
+
+static bool
+same_arbiter (const struct core *core)
+{
+  const struct wire_hello *peer = &core->peer_hello;
+
+  return (peer->features == WIRE_ETCD) == core_by_etcd (core) &&
+    peer->lease_ms == core->config.lease_ms &&
+    peer->grace_ms == core->config.grace_ms;
 }
 
 void
@@ -111,6 +121,8 @@ link_decide (struct core *core)
   const struct gen_record *peer = &core->peer_hello.record;
   enum gen_verdict verdict = gen_decide (&core->record, peer);
 
+  if (verdict < GEN_REFUSE_VOLUME && !same_arbiter (core))
+    verdict = GEN_REFUSE_ARBITER;
   core->phase = LINK_DECIDED;
   core->was_decided = true;
   core->consent = false;
@@ -141,6 +153,9 @@ link_decide (struct core *core)
     break;
   default: refuse (core, verdict); break;
   }
+  /* The sooner it is answered, the sooner one of them may serve. */
+  if (core_by_etcd (core) && core->phase == LINK_DECIDED)
+    link_ping (core);
 }
 
 void
@@ -153,6 +168,8 @@ on_hello (struct core *core, const struct wire_hello *hello)
   }
   core->hello_got = true;
   core->peer_hello = *hello;
+  /* Its lease was of a link that it has lost. */
+  lease_yielded (core);
 }
 
 /* ---------------------------------------------- generations by message */
@@ -299,6 +316,11 @@ on_switch_grant (struct core *core)
   core->peer_joined = false;
   link_deadline_in (core);
   core->switching = SWITCH_NONE;
+  lease_yielded (core);
+  if (core_by_etcd (core)) {
+    core->switch_granted = true;
+    return;
+  }
   core_begin_change (core, GEN_SWITCH, core->switch_client,
                      core->switch_session);
 }
@@ -319,5 +341,6 @@ void
 on_unfit (struct core *core)
 {
   core->consent = core->phase == LINK_DECIDED && core->relation == REL_SYNC;
+  lease_yielded (core);
   link_drop_now (core, "the peer's store failed");
 }

@@ -127,6 +127,7 @@ check_generation (const struct core *core)
     assert (core_is_primary (core));
     assert (core_settled (core) && core_synced (core));
     assert (!record->both || core->relation == REL_SYNC);
+    assert (lease_holds (core));
   }
 }
 
@@ -138,6 +139,8 @@ core_check (const struct core *core)
   check_requests (core);
   check_link (core);
   check_generation (core);
+  lease_check (core);
+  etcd_check (core);
   ranges_check (core->ranges);
   if (marks_regions (core->marks) <= MARKS_CHECKED_MAX)
     marks_check (core->marks);

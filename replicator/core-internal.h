@@ -7,6 +7,8 @@
  *   core-link.c      link phases, heartbeats, frames
  *   core-agree.c     what the two nodes agree on: handshake, generations
  *   core-open.c      who may open: the rules of arbiter=client
+ *   core-etcd.c      arbiter=etcd: who may make a generation
+ *   core-lease.c     arbiter=etcd: who may serve, by whose word, how long
  *   core-client.c    connections that are open, requests
  *   core-sync.c      resync and reconcile: source and target
  *   core-pace.c      how many chunks may be on their way
@@ -91,6 +93,7 @@ struct conn {
   uint64_t deadline_ms; /* OPENING: refuse then */
   uint64_t attempt;     /* fresh attempt that must fail, 0: none */
   uint64_t ping;        /* round trip that must succeed, 0: none */
+  uint64_t read;        /* of etcd's key that must succeed, 0: none */
   bool asked_switch;
 };
 
@@ -225,6 +228,46 @@ enum {
   CORE_CHUNKS_HASHED = 4, /* compared ahead of the window */
 };
 
+/* What the volume's key holds, as this node sees its own generation. */
+enum key_state {
+  KEY_UNREAD,
+  KEY_MINE,
+  KEY_ABSENT,
+  KEY_PAST,        /* one of my past generations: etcd was set back */
+  KEY_OWN_CHILD,   /* made by me, and I do not remember */
+  KEY_PEER_SWITCH, /* a switch by the peer, which it did not tell */
+  KEY_AHEAD,       /* one that I do not know: the peer went on */
+  KEY_FOREIGN,     /* nothing of this volume */
+};
+
+/* Which compare-and-swap is out. */
+enum etcd_swap {
+  SWAP_NONE, /* it is a read */
+  SWAP_ATTEMPT,
+  SWAP_BACK,    /* what the key held before an attempt */
+  SWAP_PUBLISH, /* the present generation, for a key without it */
+};
+
+/* core-etcd.c */
+struct etcd {
+  uint64_t ticket; /* of the newest question */
+  bool out;        /* it has no answer yet */
+  enum etcd_swap swap;
+  bool known, reached; /* it has answered; and the last time */
+  uint64_t next_ms, wait_ms, probe_ms;
+  uint64_t read_done; /* ticket of the newest read that ended */
+  enum key_state key;
+  uint64_t revision; /* by the newest answer */
+  enum gen_kind wish;
+  bool judged;      /* etcd was asked for its sake, and answered or not */
+  bool allowed;     /* the key lets it come true */
+  uint64_t attempt; /* to reach the peer, which must fail */
+  uint64_t version; /* of the superblock with the attempt's name */
+  bool sent;        /* perhaps etcd was asked for it */
+  bool by_word;     /* the peer cannot be chosen, by its own word */
+  struct arbiter_value value; /* scratch for ACT_KEY_CAS */
+};
+
 struct core {
   struct core_config config;
   struct gen_record record; /* as wanted on disk */
@@ -255,6 +298,17 @@ struct core {
   struct gen_record previous; /* before it, when it is my own */
   bool gen_proxied;           /* a proxied session was accepted in it */
   bool was_serving;           /* at the end of the last step */
+
+  /* arbiter=etcd */
+  struct etcd etcd;
+  uint64_t start_ms;
+  uint64_t lease_ends_ms;         /* this node's right as primary of two */
+  bool lease_closing;             /* this link grants nothing any more */
+  uint64_t first_ping;            /* of this link */
+  uint64_t pinged_ms[CORE_PINGS]; /* by token, when it was sent */
+  uint64_t granted_ms;            /* newest ping answered, or start */
+  bool peer_yielded;              /* since then: it has no right any more */
+  bool switch_granted;            /* by the peer, on this link */
 
   /* link */
   enum link_phase phase;
@@ -361,6 +415,7 @@ bool core_is_primary (const struct core *core);
 bool core_drained (const struct core *core);
 void core_begin_change (struct core *core, enum gen_kind kind, uint64_t client,
                         uint64_t session);
+void core_enter_change (struct core *core, enum gen_kind kind);
 void core_fail (struct core *core, int error, const char *reason);
 enum core_state core_state_of (const struct core *core, const char **reason);
 
@@ -378,6 +433,7 @@ void link_tick (struct core *core);
 void link_advance (struct core *core);
 uint64_t link_deadline (const struct core *core);
 uint64_t link_attempt (struct core *core);
+uint64_t link_ping (struct core *core);
 void link_error (struct core *core, const char *reason);
 void link_fill_hello (struct core *core);
 
@@ -398,6 +454,33 @@ void on_open (struct core *core, const struct core_event *event);
 void open_refuse (struct core *core, uint32_t slot, const char *reason);
 void open_advance (struct core *core);
 uint64_t open_deadline (const struct core *core);
+
+/* core-etcd.c */
+void on_arbiter (struct core *core, const struct core_event *event);
+void etcd_advance (struct core *core);
+uint64_t etcd_deadline (const struct core *core);
+bool etcd_undecided (const struct core *core);
+uint64_t etcd_read_soon (struct core *core);
+bool etcd_read_done (const struct core *core, uint64_t number);
+bool etcd_lets_switch (const struct core *core);
+bool etcd_bars (const struct core *core);
+const char *etcd_reason (const struct core *core);
+void etcd_check (const struct core *core);
+
+/* core-lease.c */
+bool core_by_etcd (const struct core *core);
+void on_link_closing (struct core *core, const struct core_event *event);
+void lease_reset (struct core *core);
+void lease_pinged (struct core *core);
+void lease_answered (struct core *core, uint64_t token);
+void lease_grant (struct core *core);
+void lease_yielded (struct core *core);
+uint64_t lease_free_ms (const struct core *core);
+bool lease_holds (const struct core *core);
+uint64_t lease_left_ms (const struct core *core);
+uint64_t lease_wait_ms (const struct core *core);
+uint64_t lease_deadline (const struct core *core);
+void lease_check (const struct core *core);
 
 /* core-disk.c */
 void disk_advance (struct core *core);

@@ -43,6 +43,9 @@ link_fill_hello (struct core *core)
   core->hello = (struct wire_hello){
     .record = core->record,
     .boot = core->config.boot,
+    .features = core_by_etcd (core) ? WIRE_ETCD : 0,
+    .lease_ms = core->config.lease_ms,
+    .grace_ms = core->config.grace_ms,
   };
 }
 
@@ -70,15 +73,17 @@ link_lose (struct core *core, const char *reason)
   core->switching = SWITCH_NONE;
   core->notice_pending = false;
   core->marks_sent = core->marks_due = false;
+  core->switch_granted = false;
+  lease_reset (core);
   sync_reset (core);
   if (core->record.both) {
     client_end (core, false, ESHUTDOWN);
     /* A plain connection that is still open was served by this process
      * as primary of this generation: becoming anything else ends it.
      */
-    core->t1_plain = core_is_primary (core) && !core->gen_proxied &&
-      core->record.data == DATA_CURRENT && !core->failed_now &&
-      client_any_plain (core);
+    core->t1_plain = !core_by_etcd (core) && core_is_primary (core) &&
+      !core->gen_proxied && core->record.data == DATA_CURRENT &&
+      !core->failed_now && client_any_plain (core);
   }
   client_link_lost (core);
 }
@@ -116,6 +121,9 @@ on_link_down (struct core *core, const struct core_event *event)
     return;
   if (core->phase != LINK_DROPPING)
     link_lose (core, "the link to the peer was lost");
+  /* A node gives up its lease before it closes, and a dead one has none. */
+  if (event->peer_closed)
+    lease_yielded (core);
   core->phase = LINK_NONE;
   core->reconnect_wait_ms = 0;
   core->reconnect_ms = core->now_ms;
@@ -199,6 +207,7 @@ on_link_up (struct core *core, const struct core_event *event)
   core->last_rx_ms = core->last_tx_ms = core->now_ms;
   core->ping_ms = 0;
   core->pong_token = core->ping_token;
+  lease_reset (core);
   core->tx_seq = core->acked_seq = 0;
   core->rx_seq = core->named_seq = 0;
   core->applied_seq = core->reply_seq = 0;
@@ -220,7 +229,24 @@ on_bye (struct core *core, uint64_t why)
     reason = "the peer was stopped";
   else if (why == WIRE_BYE_STORE)
     reason = "the peer's store failed";
+  lease_yielded (core);
   link_drop_now (core, reason);
+}
+
+uint64_t
+link_ping (struct core *core)
+{
+  core->ping_ms = core->now_ms;
+  link_send (core, WIRE_PING)->frame.arg = ++core->ping_token;
+  lease_pinged (core);
+  return core->ping_token;
+}
+
+static void
+on_ping (struct core *core, uint64_t token)
+{
+  lease_grant (core);
+  link_send (core, WIRE_PONG)->frame.arg = token;
 }
 
 static void
@@ -234,6 +260,7 @@ on_pong (struct core *core, uint64_t token)
     core->rtt_ms = core->now_ms - core->ping_ms;
   if (token > core->pong_token)
     core->pong_token = token;
+  lease_answered (core, token);
 }
 
 static void
@@ -261,7 +288,7 @@ on_decided_frame (struct core *core, const struct core_event *event)
   case WIRE_SWITCH_GRANT: on_switch_grant (core); break;
   case WIRE_SWITCH_DENY: on_switch_deny (core, frame->arg); break;
   case WIRE_SWITCH_OFFER: on_switch_offer (core, frame->arg); break;
-  case WIRE_PING: link_send (core, WIRE_PONG)->frame.arg = frame->arg; break;
+  case WIRE_PING: on_ping (core, frame->arg); break;
   case WIRE_HASH_REQUEST:
     if (core->relation != REL_TARGET &&
         (core->relation != REL_SYNC || core_is_primary (core))) {
@@ -327,6 +354,14 @@ stalled_at (const struct core *core, uint64_t factor)
   return later (core->progress_ms, core->config.dead_ms * factor);
 }
 
+/* Without a lease only silence is worth a ping. */
+static uint64_t
+ping_due_ms (const struct core *core)
+{
+  return later (core_by_etcd (core) ? core->ping_ms : core->last_tx_ms,
+                core->config.beat_ms);
+}
+
 static void
 beat (struct core *core)
 {
@@ -340,10 +375,8 @@ beat (struct core *core)
     link_drop_now (core, "the peer is there but makes nothing durable");
     return;
   }
-  if (core->now_ms >= later (core->last_tx_ms, core->config.beat_ms)) {
-    core->ping_ms = core->now_ms;
-    link_send (core, WIRE_PING)->frame.arg = ++core->ping_token;
-  }
+  if (core->now_ms >= ping_due_ms (core))
+    link_ping (core);
 }
 
 void
@@ -368,9 +401,10 @@ link_tick (struct core *core)
 static void
 advance_alone (struct core *core)
 {
-  bool fit = core->phase == LINK_NONE && core_drained (core) &&
-    core->record.data == DATA_CURRENT && core->record.both &&
-    !core->record.discard && !core->failed_now && !core->stopping;
+  bool fit = !core_by_etcd (core) && core->phase == LINK_NONE &&
+    core_drained (core) && core->record.data == DATA_CURRENT &&
+    core->record.both && !core->record.discard && !core->failed_now &&
+    !core->stopping;
 
   if (!fit)
     return;
@@ -428,7 +462,7 @@ link_deadline (const struct core *core)
   if (waits_for_peer (core) && core->hello_deadline_ms < deadline)
     deadline = core->hello_deadline_ms;
   if (core->phase == LINK_DECIDED) {
-    beat_ms = later (core->last_tx_ms, core->config.beat_ms);
+    beat_ms = ping_due_ms (core);
     dead_ms = silent_at (core);
     stalled_ms = stalled_at (core, core->peer_late ? CORE_STALL_FACTOR : 1);
     if (stalled_ms < dead_ms)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * core-open.c: who may open: the rules of arbiter=client.  An open waits
- * until the node can say yes or no; it may take a round trip to the peer,
- * a switch, or a generation made for it (T1, T2).  The newest session of
- * each client is remembered here, so that older ones are refused.
+ * core-open.c: who may open: the rules of arbiter=client, and the few of
+ * arbiter=etcd (who may make a generation there is core-etcd.c's).  An
+ * open waits until the node can say yes or no; it may take a round trip
+ * to the peer, a switch, or a generation made for it (T1, T2).  The newest
+ * session of each client is remembered here, so that older ones are
+ * refused.
  *
  * A yes binds the session to the present generation (I2, I7): whatever
  * ends the generation ends the session.
@@ -106,34 +108,47 @@ open_solo (struct core *core, struct conn *conn)
   return ANSWER (OPEN_YES, NULL);
 }
 
+/* A switch stops the primary: not before etcd is known to let it happen. */
+static struct open_answer
+open_by_switch (struct core *core, struct conn *conn)
+{
+  if (core->switching != SWITCH_NONE || !core->peer_joined)
+    return ANSWER (OPEN_WAIT, "a change of primary is under way");
+  if (conn->asked_switch)
+    return ANSWER (OPEN_NO, "the peer did not hand over");
+  if (core->now_ms < core->switch_after_ms && core->record.primary != 0)
+    return ANSWER (OPEN_NO,
+                   "backup; asked the peer to hand over a "
+                   "moment ago");
+  if (core_by_etcd (core)) {
+    if (conn->read == 0)
+      conn->read = etcd_read_soon (core);
+    if (!etcd_read_done (core, conn->read))
+      return ANSWER (OPEN_WAIT, "asking etcd whether the role may move");
+    if (!etcd_lets_switch (core))
+      return ANSWER (OPEN_NO, "etcd does not let the primary role move now");
+  }
+  conn->asked_switch = true;
+  link_ask_switch (core, conn, 0);
+  return ANSWER (OPEN_WAIT, "asking the peer to hand over");
+}
+
 static struct open_answer
 open_linked (struct core *core, struct conn *conn)
 {
   if (core->record.primary == 0 ||
-      (!core_is_primary (core) && conn->open.unreachable)) {
-    if (core->switching != SWITCH_NONE || !core->peer_joined)
-      return ANSWER (OPEN_WAIT, "a change of primary is under way");
-    if (conn->asked_switch)
-      return ANSWER (OPEN_NO, "the peer did not hand over");
-    if (core->now_ms < core->switch_after_ms && core->record.primary != 0)
-      return ANSWER (OPEN_NO,
-                     "backup; asked the peer to hand over a "
-                     "moment ago");
-    conn->asked_switch = true;
-    link_ask_switch (core, conn, 0);
-    return ANSWER (OPEN_WAIT, "asking the peer to hand over");
-  }
+      (!core_is_primary (core) && conn->open.unreachable))
+    return open_by_switch (core, conn);
   if (!core_is_primary (core))
     return ANSWER (OPEN_NO, "backup; the peer is primary");
   if (!core_may_serve (core) || core->switching != SWITCH_NONE)
     return ANSWER (OPEN_WAIT, "the primary is getting ready");
-  if (conn->open.proxied && conn->open.shown.epoch != 0)
+  /* A lease is the peer's word already. */
+  if ((conn->open.proxied && conn->open.shown.epoch != 0) ||
+      core_by_etcd (core))
     return ANSWER (OPEN_YES, NULL);
-  if (conn->ping == 0) {
-    conn->ping = ++core->ping_token;
-    core->ping_ms = core->now_ms;
-    link_send (core, WIRE_PING)->frame.arg = conn->ping;
-  }
+  if (conn->ping == 0)
+    conn->ping = link_ping (core);
   return core->pong_token >= conn->ping ? ANSWER (OPEN_YES, NULL)
                                         : ANSWER (OPEN_WAIT, "asking the peer");
 }
@@ -173,6 +188,36 @@ open_not_now (const struct core *core)
   return ANSWER (OPEN_NO, reason);
 }
 
+/* arbiter=etcd: nobody's open makes a generation, nor does it matter what
+ * a client remembers.  Who may serve does, sooner or later.
+ */
+static struct open_answer
+open_by_key (struct core *core, struct conn *conn)
+{
+  const char *reason = etcd_reason (core);
+
+  if (core->phase == LINK_DECIDED && core->relation == REL_SYNC)
+    return open_linked (core, conn);
+  if (core_may_serve (core))
+    return ANSWER (OPEN_YES, NULL);
+  if (core->phase == LINK_DECIDED && core->relation == REL_DIVERGED)
+    return open_not_now (core);
+  if (core->record.both && core->phase == LINK_NONE && etcd_bars (core))
+    return ANSWER (OPEN_NO, reason);
+  return ANSWER (OPEN_WAIT,
+                 reason != NULL ? reason : "waits for etcd and the peer");
+}
+
+static bool
+may_be_stale (const struct core *core, const struct core_open *open)
+{
+  if (!open->proxied || open->shown.epoch == 0)
+    return false;
+  return core_by_etcd (core)
+    ? open->shown.epoch > gen_current (&core->record).epoch
+    : !gen_holds (&core->record, open->shown);
+}
+
 static struct open_answer
 open_try (struct core *core, struct conn *conn)
 {
@@ -196,11 +241,12 @@ open_try (struct core *core, struct conn *conn)
     return core->phase == LINK_NONE
       ? ANSWER (OPEN_NO, "new node; it has not met its peer yet")
       : ANSWER (OPEN_WAIT, "the volume is being created");
-  if (open->proxied && open->shown.epoch != 0 &&
-      !gen_holds (&core->record, open->shown))
+  if (may_be_stale (core, open))
     return ANSWER (OPEN_NO,
                    "the client was served under a generation that "
                    "this copy does not know: it may be stale");
+  if (core_by_etcd (core))
+    return open_by_key (core, conn);
   if (!core->record.both)
     return open_solo (core, conn);
   if (core->phase == LINK_DECIDED && core->relation == REL_SYNC)

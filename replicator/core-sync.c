@@ -218,7 +218,8 @@ on_marks (struct core *core, const struct wire_frame *frame,
     return;
   core->sync = SYNC_COPY;
   core->resync_total_bytes = marks_dirty_bytes (core->marks);
-  if (core->relation == REL_SOURCE && core->record.both) {
+  if (core->relation == REL_SOURCE && core->record.both &&
+      !core_by_etcd (core)) {
     /* The peer has noted durably that it is stale: it cannot be promoted,
      * so this node may go on alone, by the peer's own word.
      */
@@ -539,8 +540,11 @@ sync_advance (struct core *core)
       core->change != GEN_NONE || !core_settled (core) || !core_synced (core) ||
       core->failed_now)
     return;
-  /* A member takes data from the primary of its own generation only. */
-  if (core->relation == REL_SYNC && !core->peer_joined)
+  /* A member takes data from the primary of its own generation only; and
+   * one that is stale from a node that is alone.
+   */
+  if ((core->relation == REL_SYNC && !core->peer_joined) ||
+      (core->relation == REL_SOURCE && core->record.both))
     return;
   if (core->sync == SYNC_COPY) {
     if (core->config.resync_rate != 0)
@@ -555,7 +559,8 @@ sync_advance (struct core *core)
     core->sync = SYNC_DRAIN;
     core->drain_seq = core->tx_seq;
   }
-  if (core->sync == SYNC_DRAIN && core->acked_seq >= core->drain_seq) {
+  if (core->sync == SYNC_DRAIN && core->acked_seq >= core->drain_seq &&
+      !core_by_etcd (core)) {
     core->sync = SYNC_JOIN;
     core->change_link = core->link;
     core_begin_change (core, GEN_JOIN, 0, 0);

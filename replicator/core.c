@@ -45,6 +45,10 @@ core_new (const struct core_config *config, const struct gen_record *record,
   if (core == NULL)
     return NULL;
   assert (config->beat_ms > 0 && config->dead_ms > config->beat_ms);
+  if (config->arbiter == ARBITER_ETCD) {
+    assert (config->lease_ms > config->beat_ms);
+    assert (config->grace_ms >= core_grace_min (config->lease_ms));
+  }
   core->config = *config;
   core->record = *record;
   core->random = config->boot;
@@ -59,6 +63,8 @@ core_new (const struct core_config *config, const struct gen_record *record,
     memcpy (marks_map (core->marks), map, map_bytes);
     marks_loaded (core->marks);
   }
+  /* It may have been sent by the process before. */
+  core->etcd.sent = record->attempt.kind != GEN_NONE;
   client_init (core);
   sync_reset (core);
   return core;
@@ -182,14 +188,16 @@ core_is_primary (const struct core *core)
   return core->record.primary == core->record.node;
 }
 
-/* No store operation of a former role runs, nothing waits for the disk. */
+/* No store operation of a former role runs, nothing waits for the disk or
+ * for etcd's decision.
+ */
 bool
 core_drained (const struct core *core)
 {
   unsigned i;
 
   if (core->local_out > 0 || core->map_flight || !core_settled (core) ||
-      core->change != GEN_NONE)
+      core->change != GEN_NONE || etcd_undecided (core))
     return false;
   for (i = 0; i < CORE_CHUNKS_MAX; i++)
     if (core->chunks[i].state == CHUNK_READING || core->chunks[i].buffer_busy)
@@ -205,7 +213,11 @@ core_may_serve (const struct core *core)
       core->failed_now || core->stopping || core->change != GEN_NONE ||
       !core_settled (core) || !core_synced (core) || !core_is_primary (core))
     return false;
-  if (core->phase == LINK_DRAINING || core->phase == LINK_HELLO)
+  if (!lease_holds (core))
+    return false;
+  /* While a join is undecided no hello is said: the drain has time. */
+  if (core->phase == LINK_HELLO ||
+      (core->phase == LINK_DRAINING && !etcd_undecided (core)))
     return false;
   if (!core->record.both)
     return core->relation != REL_TARGET;
@@ -225,7 +237,6 @@ core_begin_change (struct core *core, enum gen_kind kind, uint64_t client,
                    uint64_t session)
 {
   struct gen_record *record = &core->record;
-  bool keeps_sessions = kind == GEN_JOIN;
   bool replaces = kind == GEN_SOLO && !record->both && client != 0 &&
     record->history[0].client == client;
 
@@ -241,11 +252,20 @@ core_begin_change (struct core *core, enum gen_kind kind, uint64_t client,
     gen_advance (record, kind, core_random (core), client, session);
   if (!replaces)
     record->history[0].made_s = (uint32_t) core->wall_s;
+  core_enter_change (core, kind);
+}
+
+/* It stands in the history: now it is what this node is in. */
+void
+core_enter_change (struct core *core, enum gen_kind kind)
+{
+  struct gen_record *record = &core->record;
+
   record->primary = record->node;
   record->both = kind == GEN_JOIN || kind == GEN_SWITCH;
   if (kind == GEN_TAKEOVER || kind == GEN_FORCE)
     marks_suspect (core->marks);
-  if (!keeps_sessions) {
+  if (kind != GEN_JOIN) {
     client_end (core, false, ESHUTDOWN);
     core->gen_proxied = false;
     core_want_sync (core);
@@ -283,10 +303,10 @@ core_fail (struct core *core, int error, const char *reason)
   if (core->switching == SWITCH_GRANTING)
     core->switching = SWITCH_NONE;
   /* A generation of this node's making that was neither served nor told
-   * must not stand in the peer's way.
+   * must not stand in the peer's way.  (What etcd knows of was told.)
    */
   if (core->change != GEN_NONE && core->change != GEN_CREATE &&
-      !core->change_adopts)
+      !core->change_adopts && !core_by_etcd (core))
     core->record = core->previous;
   core->change = GEN_NONE;
   if (core->record.data == DATA_CURRENT || core->record.data == DATA_SYNCING) {
@@ -365,8 +385,8 @@ sync_state (const struct core *core, const char **reason)
   return STATE_BACKUP;
 }
 
-enum core_state
-core_state_of (const struct core *core, const char **reason)
+static enum core_state
+plain_state_of (const struct core *core, const char **reason)
 {
   if (core->failed_now) {
     *reason = core->failed_reason;
@@ -420,6 +440,17 @@ core_state_of (const struct core *core, const char **reason)
     : STATE_WAITING;
 }
 
+enum core_state
+core_state_of (const struct core *core, const char **reason)
+{
+  enum core_state state = plain_state_of (core, reason);
+  const char *etcd = core->refusal == NULL ? etcd_reason (core) : NULL;
+
+  if (etcd != NULL && state != STATE_FAILED && state != STATE_DIVERGED)
+    *reason = etcd;
+  return state;
+}
+
 /* What is late, if anything, is the reason that users look for. */
 static void
 late_reason (const struct core *core, enum core_state state,
@@ -471,6 +502,11 @@ core_view (const struct core *core, struct core_view *view)
     .conns = core->conns_used,
     .rtt_ms = core->rtt_ms,
     .verify = core->verify.view,
+    .arbiter_known = core->etcd.known,
+    .arbiter_reached = core->etcd.reached,
+    .attempt = (enum gen_kind) core->record.attempt.kind,
+    .lease_left_ms = lease_left_ms (core),
+    .grace_left_ms = lease_wait_ms (core),
     .disk_late_ms = disk_late_ms (core),
   };
   view->diverged = core->phase == LINK_DECIDED &&
@@ -543,6 +579,7 @@ core_advance (struct core *core)
   do {
     again = finish_change (core);
     link_advance (core);
+    etcd_advance (core);
     target_advance (core);
     client_advance (core);
     sync_advance (core);
@@ -623,6 +660,7 @@ dispatch (struct core *core, const struct core_event *event)
   switch (event->type) {
   case EV_START:
     core->started = true;
+    core->start_ms = core->granted_ms = core->now_ms;
     core_want_sync (core);
     break;
   case EV_TICK: on_tick (core); break;
@@ -648,8 +686,8 @@ dispatch (struct core *core, const struct core_event *event)
                "the data file was made shorter by somebody else: restore it, "
                "or remove the metadata to start this node blank");
     break;
-  case EV_LINK_CLOSING:
-  case EV_ARBITER: break;
+  case EV_LINK_CLOSING: on_link_closing (core, event); break;
+  case EV_ARBITER: on_arbiter (core, event); break;
   }
 }
 
@@ -687,6 +725,12 @@ core_deadline (const struct core *core)
   if (other < deadline)
     deadline = other;
   other = verify_deadline (core);
+  if (other < deadline)
+    deadline = other;
+  other = etcd_deadline (core);
+  if (other < deadline)
+    deadline = other;
+  other = lease_deadline (core);
   if (other < deadline)
     deadline = other;
   other = sync_deadline (core);
