@@ -168,6 +168,16 @@ admin_denied (struct core *core, uint64_t why)
 
 /* ------------------------------------------------- promoted by force: T5 */
 
+/* Two histories cannot come about, and only the key makes a generation. */
+static const char *
+etcd_decides (const struct core *core)
+{
+  return core_by_etcd (core)
+    ? "arbiter=etcd: the volume's key in etcd decides which copy goes on, not "
+      "this command: read it as docs/arbiters.md says"
+    : NULL;
+}
+
 /* Why this copy cannot be made the one; NULL: it can, perhaps later. */
 static const char *
 no_force (const struct core *core)
@@ -226,7 +236,9 @@ advance_force (struct core *core)
       answer (core, 0, NULL);
     return;
   }
-  why = no_force (core);
+  why = etcd_decides (core);
+  if (why == NULL)
+    why = no_force (core);
   if (why != NULL)
     answer (core, EPERM, why);
   else if (may_force (core)) {
@@ -267,7 +279,9 @@ advance_discard (struct core *core)
   const char *why;
 
   if (!core->admin.asked) {
-    why = no_discard (core);
+    why = etcd_decides (core);
+    if (why == NULL)
+      why = no_discard (core);
     if (why != NULL) {
       answer (core, EPERM, why);
       return;

@@ -363,6 +363,29 @@ START_TEST (switch_is_adopted_from_the_key)
 }
 END_TEST
 
+/* ---------------------------------------------------- the administrator */
+
+/* No word of a person's stands in for the key's, linked or not. */
+START_TEST (nobody_promotes_by_force)
+{
+  static const enum core_admin kinds[] = { ADMIN_FORCE, ADMIN_DISCARD };
+
+  begin (ME);
+  for (int i = 0; i < 4; i++) {
+    if (i == 2)
+      join_up ();
+    forget_actions ();
+    step ((struct core_event){ .type = EV_ADMIN,
+                               .wish = { .kind = kinds[i % 2] } });
+    ck_assert (w.told);
+    ck_assert_int_eq (w.error, EPERM);
+    ck_assert_uint_eq (kind (), GEN_JOIN);
+    ck_assert (!core_record (w.core)->discard);
+  }
+  end ();
+}
+END_TEST
+
 int
 main (void)
 {
@@ -382,6 +405,7 @@ main (void)
   tcase_add_test (alone, own_child_is_adopted);
   tcase_add_test (alone, failed_copy_takes_its_attempt_back);
   tcase_add_test (alone, late_and_repeated_answers_count_for_nothing);
+  tcase_add_test (alone, nobody_promotes_by_force);
   tcase_add_test (takes, backup_waits_for_the_lease);
   tcase_add_test (takes, backup_need_not_wait_for_the_dead);
   tcase_add_test (takes, goodbye_ends_the_lease);

@@ -35,7 +35,7 @@ static struct {
   uint64_t held;  /* version of one that waits */
 
   /* the newest of each, since it was looked at */
-  bool connect, read, swap, hello, bye, pong, complete, opened;
+  bool connect, read, swap, hello, bye, pong, complete, opened, told;
   int open_error, error;
   uint64_t ticket, revision, ping, local;
   struct arbiter_value asked;
@@ -102,6 +102,10 @@ act (const struct core_action *action)
     w.open_error = action->error;
     break;
   case ACT_LOCAL: w.local = action->slot + 1; break;
+  case ACT_ADMIN_DONE:
+    w.told = true;
+    w.error = action->error;
+    break;
   default: break;
   }
 }
@@ -142,7 +146,7 @@ static inline void
 forget_actions (void)
 {
   w.connect = w.read = w.swap = w.hello = w.bye = w.pong = false;
-  w.complete = w.opened = false;
+  w.complete = w.opened = w.told = false;
   w.local = 0;
 }
 
