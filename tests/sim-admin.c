@@ -70,6 +70,10 @@ check_granted (struct sim *sim, const struct node *node)
 {
   const struct gen_record *record = core_record (node->core);
 
+  if (sim->model->arbiter == ARBITER_ETCD &&
+      (node->wish.kind == ADMIN_FORCE || node->wish.kind == ADMIN_DISCARD))
+    sim_fail (sim, "%c does %s, past etcd", 'A' + node->index,
+              names[node->wish.kind]);
   switch (node->wish.kind) {
   case ADMIN_SWITCH: check_switched (sim, node); break;
   case ADMIN_FORCE:

@@ -185,7 +185,8 @@ check_unasked (struct sim *sim, const struct node *node,
 {
   if (record->history[0].kind != GEN_SOLO || record->history[0].client != 0 ||
       !node->disk.record.both || node->asked ||
-      sim->takeover != TAKEOVER_PROXY || sim->store_fault || sim->disk_hung)
+      sim->takeover != TAKEOVER_PROXY || sim->model->arbiter == ARBITER_ETCD ||
+      sim->store_fault || sim->disk_hung)
     return;
   if (!node->tried)
     sim_fail (sim, "I2: %c goes on alone and has not looked for its peer",
@@ -223,6 +224,18 @@ check_change (struct sim *sim, struct node *node,
               'A' + node->index, node->local_writes);
 }
 
+/* NODE makes its peer a member.  If etcd's word for it comes when the link
+ * is gone, the peer must be brought up to date again before either serves.
+ */
+static bool
+takes_in (const struct sim *sim, const struct node *node)
+{
+  struct core_view view;
+
+  core_view (node->core, &view);
+  return sim->model->arbiter != ARBITER_ETCD || view.linked;
+}
+
 /* A record is about to be persisted: learn its newest generation. */
 void
 check_record (struct sim *sim, int node, const struct gen_record *record)
@@ -238,9 +251,11 @@ check_record (struct sim *sim, int node, const struct gen_record *record)
       find_gen (sim, record->history[0].gen) != NULL)
     return;
   assert (sim->gen_count < SIM_GENERATIONS);
+  if (sim->model->arbiter == ARBITER_ETCD)
+    etcd_check_record (sim, node, record);
   check_change (sim, &sim->nodes[node], record);
   seen = learn (sim, record);
-  if (record->history[0].kind == GEN_JOIN)
+  if (record->history[0].kind == GEN_JOIN && takes_in (sim, &sim->nodes[node]))
     check_equal (sim, &sim->nodes[node]);
   sim_trace (sim, "generation %llu.%llx (%s) after %llu.%llx",
              (unsigned long long) seen->gen.epoch,
@@ -375,6 +390,8 @@ check_complete (struct sim *sim, struct node *node,
     check_bound (sim, node, slot->nbd);
   if (action->error != 0 || op->kind == OP_FLUSH)
     return;
+  if (sim->model->arbiter == ARBITER_ETCD)
+    etcd_check_served (sim, node->index, node->gen_before);
   /* A copy may fail in the very step that answers. */
   if (node->data_before != DATA_CURRENT)
     sim_fail (sim, "I7: %c serves a copy that is %s", 'A' + node->index,
@@ -555,6 +572,8 @@ void
 check_action (struct sim *sim, struct node *node,
               const struct core_action *action)
 {
+  if (sim->model->arbiter == ARBITER_ETCD)
+    etcd_check_action (sim, node, action);
   switch (action->type) {
   case ACT_COMPLETE: check_complete (sim, node, action); break;
   case ACT_OPEN_DONE: check_open_done (sim, node, action); break;

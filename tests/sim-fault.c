@@ -321,6 +321,32 @@ strike_client (struct sim *sim, const struct fault *fault)
   }
 }
 
+/* A node is cut off from etcd, or from everybody; or all nodes from etcd;
+ * or a node does not hear its peer, which hears it.
+ */
+static void
+strike_etcd (struct sim *sim, const struct fault *fault)
+{
+  struct node *node = &sim->nodes[fault->node];
+  uint64_t until = sim->now_us + fault->length_us;
+  int c;
+
+  if (fault->kind == FAULT_ONE_WAY) {
+    node->deaf_until = until;
+    return;
+  }
+  node->etcd_cut_until = until;
+  if (fault->kind == FAULT_ETCD_DOWN)
+    sim->nodes[1 - fault->node].etcd_cut_until = until;
+  if (fault->kind != FAULT_ISOLATE)
+    return;
+  sim->partition_until = until;
+  /* Its clients may be on its side. */
+  for (c = 0; c < sim->client_count; c++)
+    if (sim_chance (sim, 2))
+      sim->clients[c].cut_until[fault->node] = until;
+}
+
 static void
 strike (struct sim *sim, const struct fault *fault)
 {
@@ -355,6 +381,10 @@ strike (struct sim *sim, const struct fault *fault)
     "force",
     "discard",
     "verify",
+    "etcd-cut",
+    "etcd-down",
+    "isolate",
+    "one-way",
   };
   struct node *node = &sim->nodes[fault->node];
 
@@ -389,6 +419,10 @@ strike (struct sim *sim, const struct fault *fault)
   case FAULT_FORCE: strike_wish (sim, fault, ADMIN_FORCE); break;
   case FAULT_VERIFY: strike_verify (sim, fault); break;
   case FAULT_DISCARD: strike_wish (sim, fault, ADMIN_DISCARD); break;
+  case FAULT_ETCD_CUT:
+  case FAULT_ETCD_DOWN:
+  case FAULT_ISOLATE:
+  case FAULT_ONE_WAY: strike_etcd (sim, fault); break;
   case FAULT_IDLE: sim->idle_until = sim->now_us + 14000 * SIM_MS; break;
   case FAULT_SLOW:
   case FAULT_READ:
@@ -544,6 +578,7 @@ fault_heal (struct sim *sim)
     disk->fail_read = disk->fail_write = disk->fail_space = false;
     disk->fail_sync = disk->fail_meta = false;
     disk->slow_us = 0;
+    node->etcd_cut_until = node->deaf_until = 0;
     if (node->alive) {
       core_view (node->core, &view);
       if (view.state == STATE_FAILED)

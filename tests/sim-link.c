@@ -28,6 +28,14 @@ partitioned (const struct sim *sim)
   return sim->partition_until > sim->now_us;
 }
 
+/* One way does not work: connections that are there may not notice. */
+static bool
+deaf (const struct sim *sim)
+{
+  return sim->nodes[0].deaf_until > sim->now_us ||
+    sim->nodes[1].deaf_until > sim->now_us;
+}
+
 /* --- delivery ----------------------------------------------------------- */
 
 static void deliver (struct sim *sim, const struct sim_event *event);
@@ -64,7 +72,7 @@ drop_inbox (struct pipe_end *end)
 }
 
 static void
-end_down (struct sim *sim, struct node *node, struct pipe *pipe)
+end_down (struct sim *sim, struct node *node, struct pipe *pipe, bool closed)
 {
   struct pipe_end *end = &pipe->end[node->index];
 
@@ -72,7 +80,7 @@ end_down (struct sim *sim, struct node *node, struct pipe *pipe)
   end->muted = true;
   if (end->state == PIPE_UP) {
     end->state = PIPE_CLOSING;
-    node_link_lost (sim, node);
+    node_link_lost (sim, node, closed);
   }
   else if (end->state == PIPE_WAIT) {
     end->state = PIPE_DOWN;
@@ -140,6 +148,7 @@ decode (struct sim *sim, struct packet *packet)
 static bool
 receive (struct sim *sim, struct node *node, struct packet *packet)
 {
+  struct core_event closing = { .type = EV_LINK_CLOSING };
   enum wire_reason reason;
 
   if (packet->arrives < packet->size)
@@ -154,6 +163,10 @@ receive (struct sim *sim, struct node *node, struct packet *packet)
     sim_fail (sim, "%c refuses a frame of its peer: %s", 'A' + node->index,
               wire_reason_text (reason));
   sim_trace (sim, "%c: %s", 'A' + node->index, wire_reason_text (reason));
+  if (sim->model->arbiter == ARBITER_ETCD) {
+    closing.link = node->pipe->id;
+    node_step (sim, node, &closing);
+  }
   link_close (sim, node, false);
   return false;
 }
@@ -174,6 +187,10 @@ deliver (struct sim *sim, const struct sim_event *event)
     sim_at (sim, sim->partition_until + sim_below (sim, 5 * SIM_MS), *event);
     return;
   }
+  if (node->deaf_until > sim->now_us) {
+    sim_at (sim, node->deaf_until + sim_below (sim, 5 * SIM_MS), *event);
+    return;
+  }
   if (node->pause_until > sim->now_us) {
     sim_at (sim, node->pause_until + sim_below (sim, 200), *event);
     return;
@@ -187,7 +204,7 @@ deliver (struct sim *sim, const struct sim_event *event)
     end->tail = NULL;
   packet->next = NULL;
   if (packet->eof)
-    end_down (sim, node, pipe);
+    end_down (sim, node, pipe, !packet->reset);
   else if (receive (sim, node, packet))
     node_frame (sim, node, packet);
 }
@@ -256,11 +273,13 @@ link_noise (struct sim *sim, int to)
 }
 
 static void
-send_eof (struct sim *sim, struct pipe *pipe, int to, uint64_t delay_us)
+send_eof (struct sim *sim, struct pipe *pipe, int to, uint64_t delay_us,
+          bool reset)
 {
   struct packet *packet = sim_alloc (sim, sizeof *packet);
 
   packet->eof = true;
+  packet->reset = reset;
   push (sim, pipe, to, packet, delay_us);
 }
 
@@ -282,10 +301,10 @@ link_close (struct sim *sim, struct node *node, bool silent)
     if (silent)
       far->muted = true;
     else
-      send_eof (sim, pipe, 1 - node->index, sim_delay (sim, 200));
+      send_eof (sim, pipe, 1 - node->index, sim_delay (sim, 200), false);
   }
   if (node->alive)
-    end_down (sim, node, pipe);
+    end_down (sim, node, pipe, false);
   else {
     pipe->end[node->index].state = PIPE_DOWN;
     drop_inbox (&pipe->end[node->index]);
@@ -313,7 +332,7 @@ link_cut (struct sim *sim)
       pipe->end[n].muted = true;
     else
       send_eof (sim, pipe, n,
-                sim_delay (sim, sim_chance (sim, 4) ? 50000 : 300));
+                sim_delay (sim, sim_chance (sim, 4) ? 50000 : 300), true);
   }
 }
 
@@ -328,7 +347,7 @@ link_deafen (struct sim *sim, int deaf)
   drop_inbox (&pipe->end[deaf]);
   pipe->end[deaf].muted = true;
   if (!pipe->end[1 - deaf].muted)
-    send_eof (sim, pipe, 1 - deaf, sim_delay (sim, 300));
+    send_eof (sim, pipe, 1 - deaf, sim_delay (sim, 300), true);
 }
 
 /* The node has finished with the store: the connection is forgotten. */
@@ -403,12 +422,13 @@ dial_arrives (struct sim *sim, const struct sim_event *event)
     }
     link_close (sim, node, false);
   }
-  if (late || node->pipe != NULL || (!peer->alive && !partitioned (sim)) ||
+  if (late || node->pipe != NULL ||
+      (!peer->alive && !partitioned (sim) && !deaf (sim)) ||
       (sim->refuse_until > sim->now_us && !partitioned (sim))) {
     dial_failed (sim, node);
     return;
   }
-  if (partitioned (sim) || peer->pause_until > sim->now_us) {
+  if (partitioned (sim) || deaf (sim) || peer->pause_until > sim->now_us) {
     sim_at (sim, node->dial_deadline, *event);
     return;
   }

@@ -267,6 +267,8 @@ load_init (struct sim *sim)
     (uint32_t) sim_below (sim, model->plain_max - model->plain_min + 1);
   assert (proxied + plain <= SIM_CLIENTS);
   sim->client_count = (int) (proxied + plain);
+  if (plain > 0)
+    sim->cut_for_good = -1; /* for these there is no other path */
   for (i = 0; i < proxied + plain; i++) {
     struct client *client = &sim->clients[i];
 
@@ -286,7 +288,8 @@ load_init (struct sim *sim)
 static bool
 may_forget (struct sim *sim, const struct client *client)
 {
-  if (check_may_forget (sim) || sim->model->force)
+  if (sim->model->arbiter == ARBITER_ETCD || sim->model->force ||
+      check_may_forget (sim))
     return true;
   if (!sim->model->partition || !client->proxied || sim_chance (sim, 2))
     return false;

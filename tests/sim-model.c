@@ -43,6 +43,15 @@ const struct model sim_models[MODE_COUNT] = {
     .proxied_max = 1, .plain_min = 1, .plain_max = 2,
     .takeover = TAKEOVER_ANY,
   },
+  [MODE_ETCD] = {
+    .name = "etcd",
+    .text = "arbiter=etcd: up to three clients of both kinds; everything of"
+            " mode one, and any two of the nodes, etcd and the clients are"
+            " cut off from each other; etcd's answers are lost, late and"
+            " repeated; clocks drift by 2 %",
+    .proxied_min = 1, .proxied_max = 2, .plain_max = 1,
+    .takeover = TAKEOVER_PROXY, .arbiter = ARBITER_ETCD, .partition = true,
+  },
   [MODE_FORCE] = {
     .name = "force",
     .text = "as one; and the operator promotes nodes by force and gives"

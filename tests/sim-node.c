@@ -207,7 +207,9 @@ static void
 link_down (struct sim *sim, const struct sim_event *event)
 {
   struct node *node = &sim->nodes[event->node];
-  struct core_event down = { .type = EV_LINK_DOWN, .link = event->a };
+  struct core_event down = { .type = EV_LINK_DOWN,
+                             .link = event->a,
+                             .peer_closed = node->link_closed };
 
   assert (!node->job_busy);
   link_drained (sim, node);
@@ -243,11 +245,12 @@ node_worker_idle (struct sim *sim, struct node *node)
  * dropped or applied, as it happens; then the core is told.
  */
 void
-node_link_lost (struct sim *sim, struct node *node)
+node_link_lost (struct sim *sim, struct node *node, bool closed)
 {
   struct core_view view;
   uint32_t i;
 
+  node->link_closed = closed;
   sim_trace (sim, "%c: link %u lost%s", 'A' + node->index, node->pipe->id,
              node->job_busy ? ", draining" : "");
   /* One that never came to a decision counts as an attempt. */
@@ -394,6 +397,9 @@ node_init (struct sim *sim, int index)
   node->base_ms = 1 + sim_below (sim, 1000000);
   node->drift = (int64_t) sim_below (sim, 2 * SIM_DRIFT_MAX + 1) -
     SIM_DRIFT_MAX;
+  /* As wrong as arbiter=etcd allows, often in opposite directions. */
+  if (sim->model->arbiter == ARBITER_ETCD)
+    node->drift *= 2;
   record->node = sim_random (sim) | 1;
   record->size = cell_offset (sim->cells);
   record->region_size = (uint32_t) cell_offset (sim->region_cells);
@@ -411,6 +417,9 @@ node_start (struct sim *sim, struct node *node)
     .dead_ms = sim->dead_ms,
     .resync_rate = sim->resync_rate,
     .takeover = sim->takeover,
+    .arbiter = sim->model->arbiter,
+    .lease_ms = sim->lease_ms,
+    .grace_ms = sim->grace_ms,
   };
 
   assert (!node->alive);
@@ -443,6 +452,7 @@ forget (struct node *node)
   node->waiting_count = node->served_count = 0;
   node->record_busy = node->map_busy = false;
   node->dialing = false;
+  node->etcd_ticket = 0;
   node->hello_out = false;
   node->held = NULL;
   node->jobs = node->jobs_tail = NULL;

@@ -18,38 +18,42 @@ plan_random (struct sim *sim, uint64_t bound)
 /* How often each kind is chosen, for each sort of model. */
 static const struct weight {
   enum fault_kind kind;
-  uint32_t alone, partition, store;
+  uint32_t alone, partition, store, etcd;
 } weights[] = {
-  { FAULT_CRASH, 8, 8, 4 },
-  { FAULT_POWER, 8, 8, 4 },
-  { FAULT_STOP, 3, 3, 1 },
-  { FAULT_BOTH, 0, 5, 2 },
-  { FAULT_CUT, 5, 10, 4 },
-  { FAULT_PARTITION, 0, 6, 3 },
-  { FAULT_PAUSE, 0, 5, 1 },
-  { FAULT_CLIENT_CUT, 4, 5, 1 },
-  { FAULT_CLIENT_PARTITION, 4, 5, 1 },
-  { FAULT_CLIENT_CRASH, 3, 3, 0 },
-  { FAULT_CLIENT_AMNESIA, 2, 3, 0 },
-  { FAULT_SLOW, 3, 3, 1 },
-  { FAULT_IDLE, 1, 1, 1 },
-  { FAULT_READ, 1, 0, 4 },
-  { FAULT_WRITE, 2, 0, 4 },
-  { FAULT_SPACE, 1, 0, 4 },
-  { FAULT_SYNC, 2, 0, 4 },
-  { FAULT_META, 1, 0, 3 },
-  { FAULT_TOGETHER, 0, 6, 0 },
-  { FAULT_REFUSE, 0, 2, 1 },
-  { FAULT_NOISE, 1, 2, 1 },
-  { FAULT_FLAP, 0, 2, 0 },
-  { FAULT_WANDER, 0, 6, 0 },
-  { FAULT_DEAF, 0, 3, 0 },
-  { FAULT_SWITCH, 3, 4, 2 },
-  { FAULT_CLIENT_STALL, 3, 3, 1 },
-  { FAULT_CLIENT_LATE, 2, 2, 1 },
-  { FAULT_FORCE, 0, 12, 0 },
-  { FAULT_DISCARD, 0, 8, 0 },
-  { FAULT_VERIFY, 2, 3, 2 },
+  { FAULT_CRASH, 8, 8, 4, 8 },
+  { FAULT_POWER, 8, 8, 4, 8 },
+  { FAULT_STOP, 3, 3, 1, 3 },
+  { FAULT_BOTH, 0, 5, 2, 4 },
+  { FAULT_CUT, 5, 10, 4, 8 },
+  { FAULT_PARTITION, 0, 6, 3, 10 },
+  { FAULT_PAUSE, 0, 5, 1, 8 },
+  { FAULT_CLIENT_CUT, 4, 5, 1, 2 },
+  { FAULT_CLIENT_PARTITION, 4, 5, 1, 5 },
+  { FAULT_CLIENT_CRASH, 3, 3, 0, 2 },
+  { FAULT_CLIENT_AMNESIA, 2, 3, 0, 2 },
+  { FAULT_SLOW, 3, 3, 1, 3 },
+  { FAULT_IDLE, 1, 1, 1, 1 },
+  { FAULT_READ, 1, 0, 4, 0 },
+  { FAULT_WRITE, 2, 0, 4, 0 },
+  { FAULT_SPACE, 1, 0, 4, 0 },
+  { FAULT_SYNC, 2, 0, 4, 0 },
+  { FAULT_META, 1, 0, 3, 0 },
+  { FAULT_TOGETHER, 0, 6, 0, 3 },
+  { FAULT_REFUSE, 0, 2, 1, 3 },
+  { FAULT_NOISE, 1, 2, 1, 3 },
+  { FAULT_FLAP, 0, 2, 0, 0 },
+  { FAULT_WANDER, 0, 6, 0, 0 },
+  { FAULT_DEAF, 0, 3, 0, 0 },
+  { FAULT_SWITCH, 3, 4, 2, 4 },
+  { FAULT_CLIENT_STALL, 3, 3, 1, 2 },
+  { FAULT_CLIENT_LATE, 2, 2, 1, 1 },
+  { FAULT_FORCE, 0, 12, 0, 1 },
+  { FAULT_DISCARD, 0, 8, 0, 1 },
+  { FAULT_VERIFY, 2, 3, 2, 2 },
+  { FAULT_ETCD_CUT, 0, 0, 0, 8 },
+  { FAULT_ETCD_DOWN, 0, 0, 0, 4 },
+  { FAULT_ISOLATE, 0, 0, 0, 8 },
+  { FAULT_ONE_WAY, 0, 0, 0, 6 },
 };
 
 static uint32_t
@@ -57,7 +61,11 @@ weight_of (const struct sim *sim, const struct weight *weight)
 {
   bool forced = weight->kind == FAULT_FORCE || weight->kind == FAULT_DISCARD;
 
-  if (!(sim->fault_kinds >> weight->kind & 1) || (forced && !sim->model->force))
+  if (!(sim->fault_kinds >> weight->kind & 1))
+    return 0;
+  if (sim->model->arbiter == ARBITER_ETCD)
+    return weight->etcd;
+  if (forced && !sim->model->force)
     return 0;
   if (sim->model->store)
     return weight->store;
@@ -94,6 +102,22 @@ static const enum wire_type turns[] = {
   WIRE_HASH_REPLY,  WIRE_HANDOVER,       WIRE_NACK,
 };
 
+/* Actions more, with arbiter=etcd. */
+static const enum core_action_type etcd_moments[] = {
+  ACT_KEY_READ, ACT_KEY_CAS, ACT_KEY_CAS, ACT_PERSIST_SB, ACT_COMPLETE,
+};
+
+static void
+plan_etcd_moment (struct sim *sim, struct fault *fault)
+{
+  if (sim->model->arbiter != ARBITER_ETCD || plan_random (sim, 3) != 0)
+    return;
+  fault->action = (int) etcd_moments[plan_random (
+    sim, sizeof etcd_moments / sizeof etcd_moments[0])];
+  fault->at = fault->node;
+  fault->frame = 0;
+}
+
 static void
 plan_moment (struct sim *sim, struct fault *fault)
 {
@@ -129,6 +153,7 @@ plan_one (struct sim *sim, struct fault *fault)
   else
     fault->wait_us = plan_random (sim, 30 * SIM_MS);
   plan_moment (sim, fault);
+  plan_etcd_moment (sim, fault);
   fault->delay_us = plan_random (sim, 3) == 0 ? 0
                                               : plan_random (sim, 2 * SIM_MS);
   mood = sim->fault_burst ? plan_random (sim, 2) : plan_random (sim, 3);
@@ -188,14 +213,16 @@ plan_handover (struct sim *sim, struct fault *first, struct fault *second)
 static void
 plan_mix (struct sim *sim)
 {
+  unsigned kinds = sim->model->arbiter == ARBITER_ETCD ? FAULT_KINDS
+                                                       : FAULT_ETCD_CUT;
   uint32_t i, total;
 
   do {
-    sim->fault_kinds = (uint32_t) plan_random (sim, 1u << FAULT_KINDS);
+    sim->fault_kinds = plan_random (sim, UINT64_C (1) << kinds);
     if (plan_random (sim, 2) == 0)
-      sim->fault_kinds &= (uint32_t) plan_random (sim, 1u << FAULT_KINDS);
+      sim->fault_kinds &= plan_random (sim, UINT64_C (1) << kinds);
     else if (plan_random (sim, 2) == 0)
-      sim->fault_kinds = UINT32_MAX;
+      sim->fault_kinds = UINT64_MAX;
     total = 0;
     for (i = 0; i < sizeof weights / sizeof weights[0]; i++)
       total += weight_of (sim, &weights[i]);

@@ -445,7 +445,8 @@ trace_action (struct sim *sim, const struct node *node,
       NAME (ACT_CONN_ENDED) NAME (ACT_SEND) NAME (ACT_APPLY) NAME (ACT_HASH)
         NAME (ACT_PERSIST_SB) NAME (ACT_PERSIST_MAP) NAME (ACT_SYNC_STORE)
           NAME (ACT_CHUNK) NAME (ACT_CONNECT) NAME (ACT_DROP_LINK)
-            NAME (ACT_STATE) NAME (ACT_ADMIN_DONE)
+            NAME (ACT_STATE) NAME (ACT_ADMIN_DONE) NAME (ACT_KEY_READ)
+              NAME (ACT_KEY_CAS)
   };
 #undef NAME
   const struct wire_frame *f = &action->frame;
@@ -482,10 +483,11 @@ shell_trace_event (struct sim *sim, const struct node *node,
                    const struct core_event *event)
 {
   static const char *const names[] = {
-    "start",      "tick",       "open",        "close",          "request",
-    "local-done", "link-up",    "link-down",   "connect-failed", "frame",
-    "applied",    "sb-durable", "map-durable", "store-synced",   "chunk-done",
-    "chunk-free", "hangup",     "stop",        "store-short",    "admin",
+    "start",        "tick",       "open",        "close",          "request",
+    "local-done",   "link-up",    "link-down",   "connect-failed", "frame",
+    "applied",      "sb-durable", "map-durable", "store-synced",   "chunk-done",
+    "chunk-free",   "hangup",     "stop",        "store-short",    "admin",
+    "link-closing", "arbiter",
   };
 
   if (!sim_tracing (sim) || event->type == EV_TICK ||
@@ -545,6 +547,6 @@ shell_act (struct sim *sim, struct node *node, const struct core_action *action)
   case ACT_STATE: break;
   case ACT_ADMIN_DONE: admin_done (sim, node, action); break;
   case ACT_KEY_READ:
-  case ACT_KEY_CAS: assert (false);
+  case ACT_KEY_CAS: etcd_ask (sim, node, action); break;
   }
 }

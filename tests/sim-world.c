@@ -415,8 +415,15 @@ set_up (struct sim *sim, const struct sim_options *options)
     sim->takeover = TAKEOVER_ANY;
   sim->cut_for_good = -1;
   if (sim->model->partition && sim->model->proxied_min > 0 &&
-      sim->model->plain_max == 0 && sim_chance (sim, 6))
+      (sim->model->plain_max == 0 || sim->model->arbiter == ARBITER_ETCD) &&
+      sim_chance (sim, 6))
     sim->cut_for_good = (int) sim_below (sim, SIM_NODES);
+  if (sim->model->arbiter == ARBITER_ETCD) {
+    sim->lease_ms = (uint32_t) (sim->beat_ms + 1 +
+                                sim_below (sim, 4 * sim->beat_ms));
+    sim->grace_ms = core_grace_min (sim->lease_ms) +
+      (uint32_t) (sim_chance (sim, 2) ? 0 : sim_below (sim, sim->lease_ms));
+  }
   if (options->requests != 0 && options->requests < sim->op_limit)
     sim->op_limit = options->requests;
 }

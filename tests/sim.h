@@ -15,6 +15,7 @@
  *   sim-link.c    connections between the nodes
  *   sim-node.c    a node's process: events into the core
  *   sim-shell.c   the core's actions carried out
+ *   sim-etcd.c    etcd, and the rules that come with it
  *   sim-nbd.c     connections between clients and nodes
  *   sim-client.c  proxies, driven by the real route.c and unanswered.c
  *   sim-plain.c   clients without a proxy
@@ -23,12 +24,6 @@
  *   sim-check.c   invariants looked at while the run goes on
  *   sim-check-sync.c  those of resync and reconcile
  *   sim-history.c linearizability of what the clients saw
- *
- * Content is modelled per cell as a tag: the number of the write that put
- * it there, with TAG_ZERO for writes that zero.  A sector of 512 bytes,
- * which a disk writes as a whole, is two cells; where one ends and the
- * other begins differs from sector to sector, so that requests begin and
- * end at any byte.
  *
  * Nothing here may read a clock, use an address as a number, or take
  * randomness from anywhere but the seed.
@@ -46,15 +41,12 @@
 #include "core.h"
 #include "marks.h"
 #include "route.h"
+#include "sim-cell.h"
 #include "unanswered.h"
 
 enum {
   SIM_NODES = 2,
   SIM_CLIENTS = 3,
-  SIM_SECTOR = 512,   /* bytes */
-  SIM_SECTORS = 4096, /* of the volume, at most */
-  SIM_CELLS = 2 * SIM_SECTORS,
-  SIM_BLOCK_CELLS = 2 * 8, /* in 4 KiB */
   SIM_REGIONS = 8,
   SIM_OPS = 1536,       /* client requests in a run */
   SIM_SLOTS = 256,      /* requests in a node */
@@ -67,43 +59,6 @@ enum {
   SIM_TRACE_WIDTH = 160,
   SIM_WAITERS = SIM_SLOTS + 64,
 };
-
-/* Where the second cell of SECTOR begins in it: 1 .. 511.  The same 1 MiB
- * further on, where the core cuts long frames.
- */
-static inline uint32_t
-cell_split (uint32_t sector)
-{
-  uint32_t dice = sector % 2048 * UINT32_C (2654435761) >> 16;
-
-  return dice % 8 == 0 ? 1 : dice % 8 == 1 ? 511 : 1 + dice % 511;
-}
-
-/* The first byte of a cell. */
-static inline uint64_t
-cell_offset (uint32_t cell)
-{
-  return (uint64_t) (cell / 2) * SIM_SECTOR +
-    (cell % 2 ? cell_split (cell / 2) : 0);
-}
-
-/* The cell that begins at a byte. */
-static inline uint32_t
-cell_at (uint64_t offset)
-{
-  uint32_t sector = (uint32_t) (offset / SIM_SECTOR);
-
-  assert (offset % SIM_SECTOR == 0 ||
-          offset % SIM_SECTOR == cell_split (sector));
-  return 2 * sector + (offset % SIM_SECTOR != 0);
-}
-
-/* How many cells are in a range of bytes. */
-static inline uint32_t
-cells_in (uint64_t offset, uint64_t length)
-{
-  return cell_at (offset + length) - cell_at (offset);
-}
 
 #define TAG_ZERO       UINT32_C (0x80000000)
 #define SIM_MS         UINT64_C (1000)
@@ -166,7 +121,7 @@ struct disk_snapshot {
 struct packet {
   struct packet *next;
   struct wire_frame frame; /* what is sent; decoded: what came */
-  bool eof;
+  bool eof, reset;         /* reset: by the network, not by the other end */
   uint64_t ready_us;
   uint32_t *tags; /* data: contents; HASH_REPLY: hashes */
   struct wire_hello *hello;
@@ -271,6 +226,7 @@ struct node {
   /* link */
   struct pipe *pipe;
   uint64_t link_up_us;
+  bool link_closed; /* by the peer */
   bool dialing;
   uint64_t dial_deadline;
   uint32_t dial_number;
@@ -287,6 +243,10 @@ struct node {
   bool wishing;
   uint32_t wish_number;
   struct core_wish wish;
+  uint64_t etcd_cut_until; /* partition from etcd */
+  uint64_t deaf_until;     /* hears nothing of its peer */
+  uint64_t etcd_ticket;    /* the question that is out; 0: none */
+  struct gen_id etcd_name; /* of the newest attempt written down */
 };
 
 /* --- clients ------------------------------------------------------------ */
@@ -400,6 +360,7 @@ enum sim_mode {
   MODE_ANY,
   MODE_FORCE,
   MODE_APART,
+  MODE_ETCD,
   MODE_COUNT,
 };
 
@@ -410,6 +371,7 @@ struct model {
   uint32_t proxied_min, proxied_max;
   uint32_t plain_min, plain_max;
   enum core_takeover takeover;
+  enum core_arbiter arbiter;
   bool partition; /* links and pauses, any number at once */
   bool store;     /* store errors */
   bool split;     /* two nodes may acknowledge apart from each other */
@@ -447,6 +409,10 @@ enum fault_kind {
   FAULT_FORCE,
   FAULT_DISCARD,
   FAULT_VERIFY,
+  FAULT_ETCD_CUT, /* from here on: with arbiter=etcd only */
+  FAULT_ETCD_DOWN,
+  FAULT_ISOLATE,
+  FAULT_ONE_WAY,
   FAULT_KINDS,
 };
 
@@ -490,6 +456,16 @@ struct sim_options {
 };
 #define SIM_CHECK_BY_SEED UINT32_MAX /* at each step of every 8th seed */
 
+/* sim-etcd.c */
+struct etcd_key {
+  uint64_t clock;    /* etcd's revision */
+  uint64_t revision; /* of the key, 0: it is not there */
+  struct arbiter_value value;
+  struct gen_id past[SIM_GENERATIONS]; /* all that it ever held */
+  uint32_t past_count;
+  uint64_t served[SIM_NODES]; /* newest epoch in which it answered */
+};
+
 enum phase { PHASE_RUN, PHASE_HEAL, PHASE_QUIET, PHASE_READ, PHASE_DONE };
 
 struct arena;
@@ -512,6 +488,8 @@ struct sim {
   uint64_t beat_ms, dead_ms, resync_rate;
   enum core_takeover takeover;
   uint64_t past_client; /* the pair has a past, made for it; 0: it has none */
+  uint32_t lease_ms, grace_ms;
+  struct etcd_key etcd;
 
   struct node nodes[SIM_NODES];
   uint32_t pipes;
@@ -534,7 +512,7 @@ struct sim {
   struct fault faults[SIM_FAULTS];
   uint32_t fault_count, fault_next;
   uint32_t fault_planned; /* before some were left out */
-  uint32_t fault_kinds;   /* bits of those that this run may have */
+  uint64_t fault_kinds;   /* bits of those that this run may have */
   bool fault_burst;       /* they come close together */
   bool fault_armed;
   uint64_t idle_until; /* no new requests before */
@@ -647,6 +625,15 @@ void link_noise (struct sim *sim, int to);
 void link_deafen (struct sim *sim, int deaf);
 void link_drained (struct sim *sim, struct node *node);
 
+/* sim-etcd.c */
+void etcd_ask (struct sim *sim, struct node *node,
+               const struct core_action *action);
+void etcd_check_action (struct sim *sim, struct node *node,
+                        const struct core_action *action);
+void etcd_check_record (struct sim *sim, int node,
+                        const struct gen_record *record);
+void etcd_check_served (struct sim *sim, int node, struct gen_id gen);
+
 /* sim-node.c */
 void node_init (struct sim *sim, int index);
 void node_start (struct sim *sim, struct node *node);
@@ -655,7 +642,8 @@ uint64_t node_clock_ms (const struct sim *sim, const struct node *node);
 void node_step (struct sim *sim, struct node *node, struct core_event *event);
 void node_link_up (struct sim *sim, struct node *node, uint32_t link);
 void node_frame (struct sim *sim, struct node *node, struct packet *packet);
-void node_link_lost (struct sim *sim, struct node *node);
+/* CLOSED: by the other end, not by a fault of the network. */
+void node_link_lost (struct sim *sim, struct node *node, bool closed);
 void node_worker (struct sim *sim, struct node *node);
 void node_worker_idle (struct sim *sim, struct node *node);
 void node_wait_sync (struct sim *sim, struct node *node, struct waiter waiter);
