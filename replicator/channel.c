@@ -32,6 +32,12 @@ channel_shutdown (const struct channel *channel)
 }
 
 void
+channel_deafen (const struct channel *channel)
+{
+  shutdown (channel->fd, SHUT_RD);
+}
+
+void
 channel_close (struct channel *channel)
 {
   if (channel->fd != -1)

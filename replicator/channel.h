@@ -44,6 +44,11 @@ bool channel_open (struct channel *channel, int fd,
  */
 void channel_shutdown (const struct channel *channel);
 
+/* End receiving only, which the other end does not see; a thread that waits
+ * in receive wakes up.  From any thread.
+ */
+void channel_deafen (const struct channel *channel);
+
 /* Close the socket, if there is one; it is CHANNEL_NONE then. */
 void channel_close (struct channel *channel);
 

@@ -307,10 +307,21 @@ on_up (void *opaque, uint32_t link)
 }
 
 static void
-on_down (void *opaque, uint32_t link, const char *why)
+on_closing (void *opaque, uint32_t link)
 {
   struct engine *engine = opaque;
-  struct core_event event = { .type = EV_LINK_DOWN, .link = link };
+  struct core_event event = { .type = EV_LINK_CLOSING, .link = link };
+
+  engine_step (engine, &event);
+}
+
+static void
+on_down (void *opaque, uint32_t link, const char *why, bool peer_closed)
+{
+  struct engine *engine = opaque;
+  struct core_event event = { .type = EV_LINK_DOWN,
+                              .link = link,
+                              .peer_closed = peer_closed };
   struct core_view view;
 
   pthread_mutex_lock (&engine->lock);
@@ -447,6 +458,7 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
 
 const struct link_callbacks engine_link_callbacks = {
   .up = on_up,
+  .closing = on_closing,
   .down = on_down,
   .connect_failed = on_connect_failed,
   .refused = on_refused,

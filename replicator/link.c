@@ -71,11 +71,25 @@ end_present_locked (struct link *link, const char *why)
 
 /* --------------------------------------- from the connector's thread */
 
+/* Before this end of the present connection is shut down by the link. */
+static void
+say_closing (struct link *link)
+{
+  pthread_mutex_lock (&link->mutex);
+  bool open = link->present.channel.fd != -1 && !atomic_load (&link->ended);
+  uint32_t id = link->id;
+
+  pthread_mutex_unlock (&link->mutex);
+  if (open && link->callbacks.closing != NULL)
+    link->callbacks.closing (link->opaque, id);
+}
+
 static void
 on_taken (void *opaque, struct channel channel, const char *address)
 {
   struct link *link = opaque;
 
+  say_closing (link);
   pthread_mutex_lock (&link->mutex);
   end_present_locked (link, "replaced by a new connection");
   channel_close (&link->waiting.channel);
@@ -141,6 +155,19 @@ next_connection (struct link *link)
   return !stopping;
 }
 
+/* Did the peer close it, or its kernel when its process died?  With TLS an
+ * end of the connection beneath says the same, and so does a close that TLS
+ * tells of; an alert does not.  What the sender met counts too, since the
+ * receiver is then only told to stop.
+ */
+static bool
+is_peers_doing (struct link *link, const char *why)
+{
+  return !sender_failed (link->sender) &&
+    (strcmp (why, "closed by the peer") == 0 ||
+     strcmp (why, strerrordesc_np (ECONNRESET)) == 0);
+}
+
 /* Carry the present connection from up to down. */
 static void
 carry (struct link *link)
@@ -149,14 +176,20 @@ carry (struct link *link)
   uint32_t id = link->id;
   struct channel ended;
   const char *why;
+  bool peer_closed;
 
   fcntl (channel->fd, F_SETFL, fcntl (channel->fd, F_GETFL) & ~O_NONBLOCK);
   sender_open (link->sender, channel, id);
   link->callbacks.up (link->opaque, id);
   why = receiver_run (&link->receiver, channel, id, &link->callbacks,
                       link->opaque, &link->ended);
+  peer_closed = is_peers_doing (link, why);
+  if (!peer_closed)
+    say_closing (link);
 
   pthread_mutex_lock (&link->mutex);
+  if (atomic_load (&link->ended))
+    peer_closed = false;
   end_present_locked (link, why);
   why = link->why;
   pthread_mutex_unlock (&link->mutex);
@@ -169,7 +202,7 @@ carry (struct link *link)
   link->id = 0;
   pthread_mutex_unlock (&link->mutex);
   channel_close (&ended);
-  link->callbacks.down (link->opaque, id, why);
+  link->callbacks.down (link->opaque, id, why, peer_closed);
 }
 
 static void *
@@ -250,6 +283,7 @@ link_stop (struct link *link)
 {
   connector_stop (link->connector);
   if (link->started) {
+    say_closing (link);
     pthread_mutex_lock (&link->mutex);
     link->stopping = true;
     end_present_locked (link, "stopped");

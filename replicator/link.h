@@ -41,8 +41,17 @@ struct link_callbacks {
    * comes only after down of the last has returned.
    */
   void (*up) (void *opaque, uint32_t link);
-  /* From the receiver thread, its last call for LINK. */
-  void (*down) (void *opaque, uint32_t link, const char *why);
+  /* LINK is about to be shut down for a reason that is neither link_drop
+   * nor the peer's doing: what this node must not do without it, it must
+   * not do from now on, because the peer will see the end.  From any of
+   * the link's threads, perhaps more than once; may be NULL.
+   */
+  void (*closing) (void *opaque, uint32_t link);
+  /* From the receiver thread, its last call for LINK.  PEER_CLOSED: the
+   * peer, or the kernel of a peer that died, closed it while this end was
+   * open; not so when this machine's TCP gave up.
+   */
+  void (*down) (void *opaque, uint32_t link, const char *why, bool peer_closed);
   /* A connection attempt asked for by link_connect has failed. */
   void (*connect_failed) (void *opaque);
   /* A connection with ADDRESS (without its port) was not taken, for a

@@ -80,6 +80,7 @@ struct sender {
   struct channel *channel;     /* the role; NULL: none */
   uint32_t link;               /* the role; 0: none */
   bool broken;                 /* the role: channel takes no more */
+  atomic_bool failed;          /* and not because the peer closed it */
   struct batch batch;          /* the role */
 
   pthread_mutex_t mutex;
@@ -245,7 +246,8 @@ count_sent (struct sender *sender, size_t bytes)
 }
 
 /* False: the socket is full.  When it is broken, so is the batch, and the
- * receiver will notice.
+ * receiver will notice: its side is shut, which the peer does not see
+ * before the core knows of it (callbacks.closing).
  */
 static bool
 send_batch (struct sender *sender)
@@ -262,8 +264,10 @@ send_batch (struct sender *sender)
     else if (errno == EAGAIN)
       return false;
     else if (errno != EINTR) {
+      if (errno != ECONNRESET && errno != EPIPE)
+        atomic_store (&sender->failed, true);
       sender->broken = true;
-      channel_shutdown (sender->channel);
+      channel_deafen (sender->channel);
       finish_batch (sender);
       return true;
     }
@@ -418,8 +422,15 @@ sender_open (struct sender *sender, struct channel *channel, uint32_t link)
   sender->channel = channel;
   sender->link = link;
   sender->broken = false;
+  atomic_store (&sender->failed, false);
   release_role (sender);
   sender_flush (sender);
+}
+
+bool
+sender_failed (const struct sender *sender)
+{
+  return atomic_load (&sender->failed);
 }
 
 void

@@ -30,6 +30,11 @@ void sender_open (struct sender *sender, struct channel *channel,
                   uint32_t link);
 void sender_close (struct sender *sender);
 
+/* Did sending on the present connection fail, and not because the peer has
+ * closed it?  From the thread of open and close.
+ */
+bool sender_failed (const struct sender *sender);
+
 /* As link_queue and link_flush.  Neither ever blocks on the socket. */
 void sender_queue (struct sender *sender, struct link_frame *frame);
 void sender_flush (struct sender *sender);

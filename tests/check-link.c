@@ -15,6 +15,7 @@ expect_down (struct node *node, uint64_t dials, const void *bytes,
   int downs = node->downs;
   int fd = raw_connect (node, 7, 70, dials);
 
+  node->closing = false;
   raw_send (fd, bytes, length);
   if (why == NULL)
     shutdown (fd, SHUT_WR);
@@ -22,8 +23,62 @@ expect_down (struct node *node, uint64_t dials, const void *bytes,
     ck_assert (raw_closed (fd));
   WAIT (node->downs == downs + 1);
   ck_assert_str_eq (node->why, why != NULL ? why : "closed by the peer");
+  ck_assert_int_eq (node->peer_closed, why == NULL);
+  ck_assert_int_eq (node->closing, why != NULL);
   close (fd);
 }
+
+/* Whose doing an end is: the other side may go by it. */
+START_TEST (ends_are_told_apart)
+{
+  const struct linger reset = { .l_onoff = 1 };
+  struct node a;
+
+  node_start (&a, 1, free_port (), 0);
+  int fd = raw_connect (&a, 7, 70, 1);
+  WAIT (a.up != 0);
+  setsockopt (fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  close (fd);
+  WAIT (a.downs == 1);
+  ck_assert (a.peer_closed && !a.closing);
+
+  /* Met by a sender: until all that is sent has failed. */
+  fd = raw_connect (&a, 7, 70, 2);
+  WAIT (a.up != 0);
+  a.gate = true;
+  raw_frame (fd, (struct wire_frame){ .type = WIRE_PING }, NULL);
+  WAIT (a.at_gate == 1);
+  setsockopt (fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  close (fd);
+  for (int i = 0; i < 3; i++)
+    node_send (&a, 100);
+  WAIT (a.done == a.queued);
+  a.gate = false;
+  WAIT (a.downs == 2);
+  ck_assert (a.peer_closed && !a.closing);
+
+  fd = raw_connect (&a, 7, 70, 3);
+  WAIT (a.up != 0);
+  link_drop (a.link, a.up);
+  ck_assert (raw_closed (fd));
+  close (fd);
+  WAIT (a.downs == 3);
+  ck_assert (!a.peer_closed && !a.closing);
+
+  /* Another connection takes its place. */
+  fd = raw_connect (&a, 7, 70, 4);
+  WAIT (a.up != 0);
+  int second = raw_connect (&a, 7, 70, 5);
+  WAIT (a.downs == 4);
+  ck_assert (!a.peer_closed && a.closing);
+  close (fd);
+  WAIT (a.up != 0);
+  a.closing = false;
+  node_stop (&a);
+  ck_assert (!a.peer_closed && a.closing);
+  close (second);
+}
+END_TEST
 
 START_TEST (bad_frames_end_that_connection_only)
 {
@@ -404,6 +459,7 @@ main (void)
   TCase *tests = tcase_create ("link");
 
   tcase_add_test (tests, bad_frames_end_that_connection_only);
+  tcase_add_test (tests, ends_are_told_apart);
   tcase_add_test (tests, frames_survive_any_cut);
   tcase_add_test (tests, bulk_keeps_the_order_of_queueing);
   tcase_add_test (tests, no_frame_is_stranded);

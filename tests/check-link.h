@@ -39,6 +39,8 @@ struct node {
   atomic_int ups, downs, fails, refusals;
   const char *_Atomic why;
   const char *_Atomic refusal;
+  atomic_bool closing;     /* said of this connection */
+  atomic_bool peer_closed; /* and of the last one */
   atomic_uint_fast64_t frames;
   atomic_uint_fast64_t lasts; /* frames with LAST */
   atomic_bool gate;           /* the frame callback waits while it is set */
@@ -134,13 +136,23 @@ on_up (void *opaque, uint32_t link)
 }
 
 static inline void
-on_down (void *opaque, uint32_t link, const char *why)
+on_closing (void *opaque, uint32_t link)
+{
+  struct node *node = opaque;
+
+  (void) link;
+  node->closing = true;
+}
+
+static inline void
+on_down (void *opaque, uint32_t link, const char *why, bool peer_closed)
 {
   struct node *node = opaque;
 
   ck_assert_uint_eq (node->up, link);
   ck_assert_ptr_nonnull (why);
   node->why = why;
+  node->peer_closed = peer_closed;
   node->up = 0;
   node->downs++;
 }
@@ -193,6 +205,7 @@ on_refused (void *opaque, const char *address, const char *why)
 
 static const struct link_callbacks callbacks = {
   .up = on_up,
+  .closing = on_closing,
   .down = on_down,
   .connect_failed = on_connect_failed,
   .refused = on_refused,
