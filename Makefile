@@ -52,6 +52,7 @@ PURE := \
 SHELLS := \
   replicator/engine.c \
   replicator/engine-client.c \
+  replicator/engine-key.c \
   replicator/engine-peer.c \
   replicator/engine-status.c \
   replicator/engine-admin.c \
@@ -93,6 +94,7 @@ PROXY := \
 # What becomes a plugin or a program of its own.
 DUET := \
   nbdkit-plugin/duet.c \
+  nbdkit-plugin/arbiter-options.c \
   nbdkit-plugin/flusher.c \
   nbdkit-plugin/hangup.c \
   nbdkit-plugin/notice.c \

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arbiter.h"
 #include "core.h"
 #include "tls.h"
 
@@ -29,10 +30,11 @@ struct engine_config {
   uint32_t region_size;
   const char *listen; /* see struct link_config */
   const char *peer;
-  struct tls_config tls;   /* of the link */
-  bool insecure;           /* see struct link_config */
-  const char *control;     /* unix socket path, NULL: none */
-  struct core_config core; /* boot is filled in */
+  struct tls_config tls;         /* of the link */
+  bool insecure;                 /* see struct link_config */
+  const char *control;           /* unix socket path, NULL: none */
+  struct core_config core;       /* boot is filled in */
+  struct arbiter_config arbiter; /* with core.arbiter ARBITER_ETCD */
   /* A line for the log. */
   void (*log) (const char *line);
   /* True when the client of the calling thread has hung up, or the server
@@ -125,6 +127,8 @@ struct engine_status {
   struct core_view view;
   char reason[ENGINE_REASON]; /* as in view, with more */
   char peer_address[256];
+  enum core_arbiter arbiter;
+  char arbiter_reason[ETCD_REASON_MAX]; /* why etcd does not answer, "" */
   struct engine_figures requests[ENGINE_KINDS];
   uint64_t resync_bytes_per_second; /* in the last five seconds */
   uint64_t verify_bytes_per_second; /* since it began */

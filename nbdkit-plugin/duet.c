@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arbiter-options.h"
 #include "engine.h"
 #include "exportname.h"
 #include "flusher.h"
@@ -212,6 +213,8 @@ duet_config (const char *key, const char *value)
     return set_ms (key, value, DEAD_MAX_MS, &config.core.dead_ms);
   if (strcmp (key, "resync-rate") == 0)
     return set_size (key, value, &config.core.resync_rate);
+  if (arbiter_is_option (key))
+    return arbiter_option (&config, key, value);
   nbdkit_error ("unknown parameter '%s'", key);
   return -1;
 }
@@ -245,7 +248,7 @@ duet_config_complete (void)
                   (unsigned long long) config.core.beat_ms);
     return -1;
   }
-  return 0;
+  return arbiter_complete (&config);
 }
 
 #define duet_config_help                                                       \
@@ -268,7 +271,7 @@ duet_config_complete (void)
   "region=SIZE          Unit of the persistent map (default: 4M).\n"           \
   "beat=MS              Heartbeat interval (default: 200).\n"                  \
   "dead=MS              Silence that ends the link (default: 1000).\n"         \
-  "resync-rate=SIZE     Bytes per second at most (default: no limit)."
+  "resync-rate=SIZE     Bytes per second at most (default: no limit).\n"
 
 static void
 duet_dump_plugin (void)
@@ -279,6 +282,9 @@ duet_dump_plugin (void)
   printf ("duet_default_beat_ms=%d\n", BEAT_MS);
   printf ("duet_default_dead_ms=%d\n", DEAD_MS);
   printf ("duet_takeover=proxy,any,manual\n");
+  printf ("duet_arbiter=client,etcd\n");
+  printf ("duet_default_lease_ms=%d\n", ARBITER_LEASE_MS);
+  printf ("duet_default_grace_ms=%u\n", core_grace_min (ARBITER_LEASE_MS));
 }
 
 /* ---------------------------------------------------------- life cycle */
@@ -371,6 +377,7 @@ duet_unload (void)
 
   hangup_stop ();
   engine_free (engine);
+  arbiter_options_free ();
   for (i = 0; i < sizeof owned / sizeof owned[0]; i++)
     free (owned[i]);
 }
@@ -574,7 +581,7 @@ static struct nbdkit_plugin plugin = {
   .unload = duet_unload,
   .config = duet_config,
   .config_complete = duet_config_complete,
-  .config_help = duet_config_help,
+  .config_help = duet_config_help ARBITER_HELP,
   .magic_config_key = "file",
   .dump_plugin = duet_dump_plugin,
   .thread_model = duet_thread_model,

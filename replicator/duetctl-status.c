@@ -59,6 +59,29 @@ show_bar (FILE *out, const char *name, uint64_t done, uint64_t total)
   fprintf (out, "] %d %%, ", (int) (part * 100));
 }
 
+/* Nothing when the client is the witness. */
+static void
+show_arbiter (FILE *out, const json_t *status)
+{
+  const json_t *arbiter = json_object_get (status, "arbiter");
+  const json_t *reason = json_object_get (arbiter, "reason");
+  const json_t *attempt = json_object_get (arbiter, "attempt");
+
+  if (strcmp (text (arbiter, "kind"), "etcd") != 0)
+    return;
+  fprintf (out, "arbiter     etcd, ");
+  if (json_is_string (reason))
+    fprintf (out, "does not answer: %s", json_string_value (reason));
+  else
+    fprintf (out, "%s",
+             json_is_true (json_object_get (arbiter, "reached"))
+               ? "answers"
+               : "not asked yet");
+  if (json_is_string (attempt))
+    fprintf (out, "; waits for \"%s\"", json_string_value (attempt));
+  fprintf (out, "\n");
+}
+
 static void
 show_resync (FILE *out, const json_t *status)
 {
@@ -152,6 +175,7 @@ show_status (FILE *out, const json_t *status)
              text (generation, "id"));
   show_members (out, status);
   show_peer (out, status);
+  show_arbiter (out, status);
   fprintf (out, "dirty       %s\n",
            size_text (number (status, "dirty_bytes"), buffer));
   show_resync (out, status);

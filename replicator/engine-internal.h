@@ -8,6 +8,7 @@
  *   engine-status.c   what the node says of itself
  *   engine-admin.c    what the administrator asks for
  *   engine-events.c   what has changed lately
+ *   engine-key.c      the volume's key in etcd, for arbiter=etcd
  *   engine-peer.c     link callbacks (the receiver carries out what the
  *                     peer sent), chunks and hashes
  *   jobs.c            threads for what the step may not wait for
@@ -118,6 +119,8 @@ struct engine {
   struct jobs *jobs;       /* metadata, syncs */
   struct jobs *log_jobs;   /* the log, also when the disk hangs */
   struct jobs *chunk_jobs; /* resync reads */
+  struct arbiter *arbiter; /* NULL: arbiter=client */
+  struct jobs *key_jobs;   /* calls to it, one thread */
   uint64_t size;
 
   pthread_mutex_t lock;
@@ -151,7 +154,9 @@ struct engine {
    * attempt failed otherwise.
    */
   char refused[ENGINE_REFUSED];
-  bool refused_again; /* since the last attempt ended */
+  bool refused_again;                   /* since the last attempt ended */
+  char arbiter_reason[ETCD_REASON_MAX]; /* "": etcd answers */
+  bool keys_ended;                      /* etcd is asked nothing any more */
   struct engine_samples samples;
   struct engine_wish wish;
   struct engine_events events;
@@ -208,6 +213,13 @@ void engine_sample_locked (struct engine *engine, uint64_t now_ms);
 /* engine-events.c: both with LOCK held; the second after each step. */
 void engine_started_locked (struct engine *engine);
 void engine_news_locked (struct engine *engine);
+
+/* engine-key.c */
+/* Carry out ACT_KEY_READ or ACT_KEY_CAS, in a thread that may wait; LOCK
+ * is held.
+ */
+void engine_ask_arbiter_locked (struct engine *engine,
+                                const struct core_action *action);
 
 /* engine-peer.c */
 extern const struct link_callbacks engine_link_callbacks;

@@ -19,6 +19,9 @@ how_to_serve (const struct engine *engine, const struct core_view *view)
   const struct gen_record *record = &view->record;
   bool alone = view->state == STATE_CANDIDATE || view->state == STATE_WAITING;
 
+  /* There etcd decides, and the core's reason says how that stands. */
+  if (engine->arbiter != NULL)
+    return "";
   if (!alone || view->linked || view->refused || !record->both ||
       record->data != DATA_CURRENT)
     return "";
@@ -154,8 +157,11 @@ engine_status (struct engine *engine, struct engine_status *status)
   core_view (engine->core, &status->view);
   engine_reason_locked (engine, &status->view, status->reason);
   status->verify_bytes_per_second = verify_speed (&status->view.verify);
+  memcpy (status->arbiter_reason, engine->arbiter_reason,
+          sizeof status->arbiter_reason);
   status->resync_bytes_per_second = speed_locked (engine, &status->view);
   pthread_mutex_unlock (&engine->lock);
+  status->arbiter = engine->config.core.arbiter;
   snprintf (status->peer_address, sizeof status->peer_address, "%s",
             engine->config.peer);
   fill_figures (engine, status);

@@ -285,7 +285,7 @@ carry_out_locked (struct engine *engine, const struct core_action *action)
     pthread_cond_signal (&engine->wish.wake);
     break;
   case ACT_KEY_READ:
-  case ACT_KEY_CAS: assert (false);
+  case ACT_KEY_CAS: engine_ask_arbiter_locked (engine, action); break;
   }
 }
 
@@ -440,8 +440,10 @@ allocate (struct engine *engine)
   engine->jobs = jobs_new (3);
   engine->chunk_jobs = jobs_new (1);
   engine->log_jobs = jobs_new (1);
+  engine->key_jobs = jobs_new (1);
   return engine->hash_buffer != NULL && engine->jobs != NULL &&
-    engine->chunk_jobs != NULL && engine->log_jobs != NULL;
+    engine->chunk_jobs != NULL && engine->log_jobs != NULL &&
+    engine->key_jobs != NULL;
 }
 
 static bool
@@ -471,6 +473,11 @@ open_parts (struct engine *engine, char *error, size_t error_size)
     if (engine->tls == NULL)
       return false;
     link_config.tls = engine->tls;
+  }
+  if (config->core.arbiter == ARBITER_ETCD) {
+    engine->arbiter = arbiter_new (&config->arbiter, error, error_size);
+    if (engine->arbiter == NULL)
+      return false;
   }
   engine->store = store_open (&store_config, &record, error, error_size);
   if (engine->store == NULL)
@@ -529,7 +536,8 @@ engine_start (struct engine *engine, char *error, size_t error_size)
   snprintf (error, error_size, "cannot start threads");
   if (jobs_start (engine->jobs) == -1 ||
       jobs_start (engine->chunk_jobs) == -1 ||
-      jobs_start (engine->log_jobs) == -1)
+      jobs_start (engine->log_jobs) == -1 ||
+      (engine->arbiter != NULL && jobs_start (engine->key_jobs) == -1))
     return -1;
   if (store_bad_pages (engine->store) > 0)
     engine_log (engine,
@@ -574,7 +582,10 @@ engine_stop (struct engine *engine)
   engine_end_requests (engine);
   if (engine->control != NULL)
     control_stop (engine->control);
+  if (engine->arbiter != NULL)
+    arbiter_stop (engine->arbiter);
   pthread_mutex_lock (&engine->lock);
+  engine->keys_ended = true;
   running = engine->running;
   engine->running = false;
   pthread_cond_signal (&engine->timer_wake);
@@ -582,6 +593,7 @@ engine_stop (struct engine *engine)
   if (running)
     pthread_join (engine->timer, NULL);
   link_stop (engine->link);
+  jobs_stop (engine->key_jobs);
   jobs_stop (engine->chunk_jobs);
   jobs_stop (engine->jobs);
   jobs_stop (engine->log_jobs);
@@ -605,6 +617,8 @@ engine_free (struct engine *engine)
   jobs_free (engine->jobs);
   jobs_free (engine->chunk_jobs);
   jobs_free (engine->log_jobs);
+  jobs_free (engine->key_jobs);
+  arbiter_free (engine->arbiter);
   for (i = 0; i < CORE_CHUNKS_MAX; i++)
     free (engine->chunks[i].data);
   free (engine->hash_buffer);

@@ -209,6 +209,24 @@ rss_json (void)
   return number (pages * (uint64_t) sysconf (_SC_PAGESIZE));
 }
 
+/* etcd may be asked only now and then; reached is as of the last time. */
+static json_t *
+arbiter_json (const struct engine_status *status)
+{
+  const struct core_view *view = &status->view;
+  bool failed = status->arbiter_reason[0] != '\0';
+  bool asks = view->attempt != GEN_NONE;
+
+  if (status->arbiter != ARBITER_ETCD)
+    return json_pack ("{s:s}", "kind", "client");
+  return json_pack ("{s:s, s:b, s:s?, s:s?, s:o, s:o}", "kind", "etcd",
+                    "reached", (int) view->arbiter_reached, "reason",
+                    failed ? status->arbiter_reason : NULL, "attempt",
+                    asks ? gen_kind_name (view->attempt) : NULL,
+                    "lease_left_ms", number (view->lease_left_ms),
+                    "grace_left_ms", number (view->grace_left_ms));
+}
+
 json_t *
 status_json (const struct engine_status *status)
 {
@@ -217,7 +235,7 @@ status_json (const struct engine_status *status)
 
   return json_pack (
     "{s:o, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
-    " s:o, s:o, s:o, s:o}",
+    " s:o, s:o, s:o, s:o, s:o}",
     "volume", id_or_null (record->volume), "node", id_json (record->node),
     "state", core_state_name (view->state), "reason", status->reason, "serving",
     (int) view->serving, "generation", generation_json (record), "members",
@@ -226,5 +244,6 @@ status_json (const struct engine_status *status)
     diverged_json (status), "verify", verify_json (status), "requests",
     requests_json (status), "size_bytes", number (record->size), "rss_bytes",
     rss_json (), "fdatasyncs", number (status->fdatasyncs), "sync_callers",
-    number (status->sync_callers), "link", link_json (status));
+    number (status->sync_callers), "link", link_json (status), "arbiter",
+    arbiter_json (status));
 }

@@ -129,7 +129,10 @@ START_TEST (status_has_the_keys_and_values)
     " \"fdatasyncs\": 2, \"sync_callers\": 5,"
     " \"link\": {\"tls\": null, \"bytes_sent\": 1, \"bytes_received\": 2,"
     "  \"frames_sent\": 3, \"frames_received\": 4, \"sends\": 5,"
-    "  \"receives\": 6}}",
+    "  \"receives\": 6},"
+    " \"arbiter\": {\"kind\": \"etcd\", \"reached\": false,"
+    "  \"reason\": \"http://x: no answer in time\", \"attempt\": \"join\","
+    "  \"lease_left_ms\": 500, \"grace_left_ms\": 0}}",
     0, NULL);
   ck_assert_ptr_nonnull (expected);
   ck_assert_int_eq (json_equal (answer, expected), 1);
@@ -160,6 +163,7 @@ START_TEST (status_of_a_blank_node)
   ck_assert (json_is_null (json_object_get (peer, "address")));
   ck_assert (json_is_false (json_object_get (peer, "connected")));
   ck_assert (json_is_null (json_object_get (peer, "state")));
+  ck_assert_uint_eq (json_object_size (json_object_get (answer, "arbiter")), 1);
   json_decref (answer);
 }
 END_TEST

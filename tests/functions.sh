@@ -202,6 +202,8 @@ free_port ()
   printf -v "$1" %s "$tried"
 }
 
+run_in=() # a command that start_nbdkit runs nbdkit by
+
 # start_nbdkit NAME ARG...: nbdkit in the foreground as a child, known as
 # NAME; returns when it is ready.  Its messages go to $dir/NAME.log.
 start_nbdkit ()
@@ -210,7 +212,8 @@ start_nbdkit ()
   shift
   [ -z "${pid[$name]:-}" ] || fail "$name is running"
   rm -f "$dir/$name.pid"
-  env "${preload[@]}" "$NBDKIT" -f --exit-with-parent -P "$dir/$name.pid" \
+  "${run_in[@]}" env "${preload[@]}" \
+    "$NBDKIT" -f --exit-with-parent -P "$dir/$name.pid" \
       "$@" < /dev/null >> "$dir/$name.log" 2>&1 &
   pid[$name]=$!
   wait_for 20 "[ -s '$dir/$name.pid' ] || ! is_alive ${pid[$name]}"

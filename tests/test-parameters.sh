@@ -86,6 +86,41 @@ node "tls-key=$dir/y.key is not the key of tls-cert=$dir/x.pem" \
 chmod o+r "$dir/x.key"
 node "tls-key=$dir/x.key: everybody may read" "${x509[@]}"
 
+# What goes with arbiter=etcd, which no line here gets as far as asking.
+etcd () { node "$@" arbiter=etcd etcd=http://127.0.0.1:1; }
+node 'arbiter=me: must be client or etcd' arbiter=me
+node 'arbiter=etcd needs etcd=' arbiter=etcd
+for parameter in etcd=http://x etcd-prefix=/x etcd-user=x lease=500 grace=2000 \
+                 etcd-password-file=x etcd-ca=x etcd-cert=x etcd-key=x; do
+  node "${parameter%%=*}= needs arbiter=etcd" "$parameter"
+done
+for bad in x ftp://x http://x/path http://x, http://u@x; do
+  node "etcd=$bad: " arbiter=etcd etcd=$bad
+done
+etcd 'etcd-prefix=: a prefix is missing' etcd-prefix=
+etcd 'etcd-prefix=a b: must be printable' etcd-prefix='a b'
+etcd 'etcd-user=: a name is missing' etcd-user=
+etcd 'need each other' etcd-user=x
+etcd 'need each other' etcd-password-file=/x
+for parameter in etcd-ca etcd-cert etcd-key etcd-password-file; do
+  etcd "$parameter=: a path is missing" $parameter=
+done
+etcd 'etcd-ca=, .* need an https:// URL' etcd-ca=/x
+node 'etcd-cert= and etcd-key= need each other' arbiter=etcd \
+  etcd=https://127.0.0.1:1 etcd-cert=/x
+node '/nowhere: No such file' arbiter=etcd etcd=https://127.0.0.1:1 \
+  etcd-ca=/nowhere
+for bad in 0 x 600001; do
+  etcd 'lease' lease=$bad
+done
+for bad in 0 x 700001; do
+  etcd 'grace' grace=$bad
+done
+etcd 'lease=200 must be above beat=200' lease=200
+etcd 'grace=1051 must be at least 1052 for lease=1000' grace=1051
+etcd 'grace=600 must be at least 632 for lease=600' lease=600 grace=600
+etcd 'takeover=any is for arbiter=client' takeover=any
+
 refuses 'node= is missing' "$DUETPROXY"
 refuses 'node=http://x/: ' "$DUETPROXY" node=http://x/
 for bad in 0 17 x; do
@@ -104,7 +139,9 @@ help ()
 }
 help "$DUET" --help > "$dir/help"
 for name in file listen peer size meta control takeover region beat dead \
-            resync-rate tls-psk tls-ca tls-cert tls-key tls-name insecure; do
+            resync-rate tls-psk tls-ca tls-cert tls-key tls-name insecure \
+            arbiter etcd etcd-prefix etcd-user etcd-password-file \
+            etcd-ca etcd-cert etcd-key lease grace; do
   grep -q "$name.*=" "$dir/help" || fail "$name= is not in the help"
 done
 help "$DUETPROXY" --help > "$dir/help"
@@ -115,7 +152,8 @@ done
 help --dump-plugin "$DUET" > "$dir/dump"
 for line in name=duet duet_default_size=$((256 << 30)) \
             duet_default_beat_ms=200 duet_default_dead_ms=1000 \
-            duet_takeover=proxy,any,manual; do
+            duet_takeover=proxy,any,manual duet_arbiter=client,etcd \
+            duet_default_lease_ms=1000 duet_default_grace_ms=1052; do
   grep -qx "$line" "$dir/dump" || fail "--dump-plugin does not say $line"
 done
 grep -qx 'max_thread_model=parallel' "$dir/dump" || fail 'not parallel'
