@@ -101,6 +101,15 @@ took_over (const struct core *core)
     core->record.history[0].kind == GEN_TAKEOVER && !core->record.answered;
 }
 
+/* The peer has said hello, so it had no lease any more, and is this node's
+ * target: it serves nothing, though it gets answers to its pings.
+ */
+static bool
+peer_is_target (const struct core *core)
+{
+  return core->phase == LINK_DECIDED && core->relation == REL_SOURCE;
+}
+
 /* May this node serve as far as the peer's and its own lease go?  One that
  * is alone by the key needs none; no other can make a generation then.
  */
@@ -111,7 +120,8 @@ lease_holds (const struct core *core)
     return true;
   if (core->record.both)
     return core->now_ms < core->lease_ends_ms;
-  return !took_over (core) || core->now_ms >= lease_free_ms (core);
+  return !took_over (core) || peer_is_target (core) ||
+    core->now_ms >= lease_free_ms (core);
 }
 
 uint64_t
@@ -133,7 +143,7 @@ lease_wait_ms (const struct core *core)
 uint64_t
 lease_deadline (const struct core *core)
 {
-  return core_by_etcd (core) && took_over (core) &&
+  return core_by_etcd (core) && took_over (core) && !peer_is_target (core) &&
       lease_free_ms (core) > core->now_ms
     ? lease_free_ms (core)
     : UINT64_MAX;

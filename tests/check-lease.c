@@ -208,6 +208,36 @@ START_TEST (newer_epoch_shown_is_refused)
 }
 END_TEST
 
+/* A node that took over and was killed before it answered: its peer's
+ * lease is over when it says hello, and no ping of a target brings it back.
+ */
+START_TEST (target_has_no_lease)
+{
+  struct gen_record record = member (ME);
+  struct wire_hello hello;
+
+  record.both = false;
+  record.history[1] = record.history[0];
+  record.history[0] = (struct generation){ .gen = { 6, 66 },
+                                           .kind = GEN_TAKEOVER };
+  w.now = 1000000;
+  boot (&record, TAKEOVER_PROXY);
+  ck_assert (!serving ());
+  link_up ();
+  hello = peer_hello ();
+  hello.record.both = true;
+  hello.record.primary = PEER;
+  hello.record.history[0] = hello.record.history[1];
+  hello.record.history_count = 1;
+  say_hello (hello);
+  ck_assert (serving ());
+  frame (WIRE_PING, 1);
+  ck_assert (w.pong);
+  ck_assert (serving ());
+  end ();
+}
+END_TEST
+
 int
 main (void)
 {
@@ -222,6 +252,7 @@ main (void)
   tcase_add_test (lease, lease_is_of_one_link);
   tcase_add_test (lease, closing_ends_the_lease_first);
   tcase_add_test (lease, view_is_checked_after_the_read);
+  tcase_add_test (lease, target_has_no_lease);
   tcase_add_test (pair, other_arbiter_is_refused);
   tcase_add_test (pair, missing_key_is_written_by_the_pair);
   tcase_add_test (pair, alone_without_a_key_nothing_is_served);
