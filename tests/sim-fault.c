@@ -268,6 +268,21 @@ strike_disk (struct sim *sim, const struct fault *fault)
   repair_after (sim, fault->length_us, repair_disk, (uint32_t) fault->node, 0);
 }
 
+/* Now and then for as long as a disk may hang.  What waits for an earlier
+ * pause to end has been put off until then: this one does not end it.
+ */
+static void
+strike_pause (struct sim *sim, const struct fault *fault)
+{
+  struct node *node = &sim->nodes[fault->node];
+  uint64_t until = sim->now_us + fault->length_us;
+
+  if (fault->dice % 3 == 0)
+    until += CORE_STALL_FACTOR * sim->dead_ms * SIM_MS;
+  if (node->alive && until > node->pause_until)
+    node->pause_until = until;
+}
+
 static void
 strike_wish (struct sim *sim, const struct fault *fault, enum core_admin kind)
 {
@@ -386,7 +401,6 @@ strike (struct sim *sim, const struct fault *fault)
     "isolate",
     "one-way",
   };
-  struct node *node = &sim->nodes[fault->node];
 
   sim_trace (sim, "fault: %s node %c client %d length %llu us",
              names[fault->kind], 'A' + fault->node, fault->client,
@@ -409,12 +423,7 @@ strike (struct sim *sim, const struct fault *fault)
   case FAULT_PARTITION:
     sim->partition_until = sim->now_us + fault->length_us;
     break;
-  case FAULT_PAUSE:
-    /* Now and then for as long as a disk may hang. */
-    if (node->alive)
-      node->pause_until = sim->now_us + fault->length_us +
-        (fault->dice % 3 == 0 ? CORE_STALL_FACTOR * sim->dead_ms * SIM_MS : 0);
-    break;
+  case FAULT_PAUSE: strike_pause (sim, fault); break;
   case FAULT_SWITCH: strike_switch (sim, fault); break;
   case FAULT_FORCE: strike_wish (sim, fault, ADMIN_FORCE); break;
   case FAULT_VERIFY: strike_verify (sim, fault); break;
