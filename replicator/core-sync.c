@@ -430,18 +430,17 @@ on_chunk_done (struct core *core, const struct core_event *event)
   assert (chunk->state == CHUNK_READING);
   blocks = (chunk->length + MARKS_BLOCK - 1) / MARKS_BLOCK;
   valid = blocks == 64 ? UINT64_MAX : (UINT64_C (1) << blocks) - 1;
+  blocks = event->blocks & valid;
   if (chunk->stale || event->error != 0)
     chunk->state = CHUNK_FREE;
+  else if (chunk->verify) {
+    chunk->state = CHUNK_FREE;
+    verify_compared (core, event->slot, blocks);
+  }
   else {
-    blocks = event->blocks & valid;
-    if (chunk->verify) {
-      chunk->state = CHUNK_FREE;
-      verify_compared (core, event->slot, blocks);
-    }
-    else if (chunk->compare)
+    if (chunk->compare)
       marks_chunk_compared (core->marks, chunk->number, blocks);
-    if (!chunk->verify)
-      send_chunk (core, event->slot, blocks, event->zeros & blocks);
+    send_chunk (core, event->slot, blocks, event->zeros & blocks);
   }
   client_unlock (core, CORE_REQUESTS_MAX + event->slot);
   if (event->error != 0 && !chunk->stale && chunk->verify)

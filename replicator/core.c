@@ -713,26 +713,17 @@ core_step (struct core *core, const struct core_event *event)
 uint64_t
 core_deadline (const struct core *core)
 {
-  uint64_t deadline = link_deadline (core);
-  uint64_t other = open_deadline (core);
+  static uint64_t (*const parts[]) (const struct core *core) = {
+    link_deadline,   open_deadline, disk_deadline,  admin_deadline,
+    verify_deadline, etcd_deadline, lease_deadline, sync_deadline,
+  };
+  uint64_t deadline = UINT64_MAX, other;
+  size_t i;
 
-  if (other < deadline)
-    deadline = other;
-  other = disk_deadline (core);
-  if (other < deadline)
-    deadline = other;
-  other = admin_deadline (core);
-  if (other < deadline)
-    deadline = other;
-  other = verify_deadline (core);
-  if (other < deadline)
-    deadline = other;
-  other = etcd_deadline (core);
-  if (other < deadline)
-    deadline = other;
-  other = lease_deadline (core);
-  if (other < deadline)
-    deadline = other;
-  other = sync_deadline (core);
-  return other < deadline ? other : deadline;
+  for (i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+    other = parts[i](core);
+    if (other < deadline)
+      deadline = other;
+  }
+  return deadline;
 }
