@@ -109,7 +109,9 @@ verify_advance (struct core *core)
   }
   if (verify->slot != NO_SLOT || core->sync != SYNC_OFF)
     return;
-  if (verify->stop)
+  if (core->failed_now)
+    end (core, "this node's copy has failed");
+  else if (verify->stop)
     end (core, "it was told to stop");
   else if (verify->next == marks_chunks (core->marks))
     end (core, NULL);
@@ -162,7 +164,9 @@ repair (struct core *core)
   core->rate_ms = core->now_ms;
 }
 
-/* These blocks of the chunk differ; its range is still held. */
+/* These blocks of the chunk differ; its range is still held.  A copy that
+ * has failed meanwhile lacks the write that failed, and is no measure.
+ */
 void
 verify_compared (struct core *core, uint32_t slot, uint64_t blocks)
 {
@@ -172,6 +176,8 @@ verify_compared (struct core *core, uint32_t slot, uint64_t blocks)
 
   assert (verify->slot == slot);
   verify->slot = NO_SLOT;
+  if (core->failed_now)
+    return;
   verify->view.checked_bytes += chunk->length;
   for (i = 0; i < 64; i++) {
     uint64_t offset = chunk->offset + i * (uint64_t) MARKS_BLOCK;

@@ -206,6 +206,23 @@ plan_handover (struct sim *sim, struct fault *first, struct fault *second)
   second->delay_us = plan_random (sim, 400);
 }
 
+/* While both copies are compared, a disk fails. */
+static void
+plan_compared (struct sim *sim, const struct fault *first,
+               struct fault *second)
+{
+  if (!sim->model->store)
+    return;
+  second->kind = FAULT_WRITE;
+  second->node = first->node;
+  second->wait_us = plan_random (sim, 20 * SIM_MS);
+  second->action = ACT_LOCAL;
+  second->at = second->node;
+  second->frame = 0;
+  second->nth = 1 + (uint32_t) plan_random (sim, 3);
+  second->delay_us = 0;
+}
+
 /* Each run leaves out about half of the kinds (swarm testing, Groce et
  * al. 2012), so that those left meet each other more often; in a burst
  * they come close together.
@@ -247,6 +264,9 @@ fault_plan (struct sim *sim)
          sim->faults[i].kind == FAULT_SWITCH) &&
         i + 1 < sim->fault_count && plan_random (sim, 3) == 0)
       plan_handover (sim, &sim->faults[i], &sim->faults[i + 1]);
+    if (sim->faults[i].kind == FAULT_VERIFY && i + 1 < sim->fault_count &&
+        plan_random (sim, 3) == 0)
+      plan_compared (sim, &sim->faults[i], &sim->faults[i + 1]);
   }
   sim->fault_planned = sim->fault_count;
   if (sim->fault_count > sim->options.faults)
