@@ -18,6 +18,7 @@
 
 #include "arbiter.h"
 #include "core.h"
+#include "latency.h"
 #include "tls.h"
 
 struct engine;
@@ -126,6 +127,7 @@ enum { ENGINE_REASON = 640 }; /* longest reason, with its zero byte */
 struct engine_status {
   struct core_view view;
   char reason[ENGINE_REASON]; /* as in view, with more */
+  bool healthy; /* nothing has to be done about this node (docs/metrics.md) */
   char peer_address[256];
   enum core_arbiter arbiter;
   char arbiter_reason[ETCD_REASON_MAX]; /* why etcd does not answer, "" */
@@ -134,12 +136,25 @@ struct engine_status {
   uint64_t verify_bytes_per_second; /* since it began */
   uint64_t fdatasyncs;              /* of the data file, by this process */
   uint64_t sync_callers;            /* requests and frames they made durable */
+  struct engine_figures sync;       /* how long each took; COUNT, the times */
+  struct engine_figures sync_group; /* callers of each, in place of us */
+  uint64_t rtt_us;                  /* of the last ping; 0: none */
   const char *tls;                  /* of the link: "psk", "x509"; NULL: none */
   uint64_t bytes_sent, bytes_received; /* link */
   uint64_t frames_sent, frames_received;
   uint64_t link_sends, link_receives; /* sendmsg and recv calls */
 };
 void engine_status (struct engine *engine, struct engine_status *status);
+
+/* Since the start; sync_group counts callers of an fdatasync, the others us.
+ * Some 26 KB: not for the stack.
+ */
+struct engine_histograms {
+  struct latency_counts requests[ENGINE_KINDS];
+  struct latency_counts sync, sync_group, rtt;
+};
+void engine_histograms (struct engine *engine,
+                        struct engine_histograms *histograms);
 
 const char *engine_kind_name (enum engine_kind kind);
 

@@ -83,6 +83,9 @@ struct commit {
   uint32_t followers[2]; /* [n % 2]: those asleep for round n */
   uint64_t syncs;
   uint64_t served;
+
+  /* Of rounds that called fdatasync; no lock. */
+  struct latency duration, group;
 };
 
 struct commit *
@@ -162,12 +165,15 @@ static int
 run_round (struct commit *commit, uint32_t round, bool failed)
 {
   unsigned side = round % 2;
+  uint64_t began_us = latency_now_us ();
 
   if (!failed && fileio_sync (commit->fd) == -1) {
     atomic_store_explicit (&commit->error, errno, memory_order_relaxed);
     /* At once, because who opens the file next may not be told. */
     fileio_forget (commit->fd, 0, INT64_MAX);
   }
+  if (!failed)
+    latency_add (&commit->duration, latency_now_us () - began_us);
   int r = result (commit);
 
   int saved = errno;
@@ -187,6 +193,8 @@ run_round (struct commit *commit, uint32_t round, bool failed)
     wake (&commit->go, 1);
   if (followers > 0)
     wake (&commit->done[side], INT_MAX);
+  if (!failed)
+    latency_add (&commit->group, 1 + followers);
   errno = saved;
   return r;
 }
@@ -229,4 +237,12 @@ commit_counts (struct commit *commit, uint64_t *syncs, uint64_t *served)
   *syncs = commit->syncs;
   *served = commit->served;
   unlock (commit);
+}
+
+void
+commit_histograms (const struct commit *commit, struct latency_counts *duration,
+                   struct latency_counts *group)
+{
+  latency_read (&commit->duration, duration);
+  latency_read (&commit->group, group);
 }

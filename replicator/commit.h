@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+#include "latency.h"
+
 struct commit;
 
 /* FD stays the caller's and must outlive this; nobody else may fsync it
@@ -23,5 +25,9 @@ int commit_sync (struct commit *commit);
 
 /* fdatasyncs begun, and callers served by them (or told the error). */
 void commit_counts (struct commit *commit, uint64_t *syncs, uint64_t *served);
+/* How long each fdatasync took, and (not in us) how many it served. */
+void commit_histograms (const struct commit *commit,
+                        struct latency_counts *duration,
+                        struct latency_counts *group);
 
 #endif /* DUET_COMMIT_H */

@@ -160,6 +160,10 @@ struct engine {
   struct engine_samples samples;
   struct engine_wish wish;
   struct engine_events events;
+  /* The newest ping, until its answer has come (else ping_us is 0), and
+   * how long the last answer took.
+   */
+  uint64_t ping_token, ping_us, rtt_us;
   /* What engine_unlock_and_send does. */
   bool need_flush;
   uint32_t drop_link; /* 0: none */
@@ -177,7 +181,7 @@ struct engine {
   bool running;
 
   /* figures, atomics: */
-  struct latency latency[ENGINE_KINDS];
+  struct latency latency[ENGINE_KINDS], rtt;
   atomic_uint_fast64_t count[ENGINE_KINDS], bytes[ENGINE_KINDS],
     errors[ENGINE_KINDS];
 };

@@ -177,8 +177,22 @@ engine_queue_locked (struct engine *engine, const struct core_action *action)
       atomic_fetch_add (&chunk->frames_out, 1);
     }
   }
+  if (action->frame.type == WIRE_PING) {
+    engine->ping_token = action->frame.arg;
+    engine->ping_us = latency_now_us ();
+  }
   link_queue (engine->link, &frame->link);
   engine->need_flush = true;
+}
+
+static void
+measure_rtt_locked (struct engine *engine, uint64_t token)
+{
+  if (engine->ping_us == 0 || token != engine->ping_token)
+    return;
+  engine->rtt_us = latency_now_us () - engine->ping_us;
+  engine->ping_us = 0;
+  latency_add (&engine->rtt, engine->rtt_us);
 }
 
 /* -------------------------------------------------------------- chunks */
@@ -431,6 +445,8 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
   pthread_mutex_lock (&engine->lock);
   if (frame->type == WIRE_HASH_REPLY && core_hash_wanted (engine->core, frame))
     memcpy (engine->chunks[frame->arg].hashes, payload, frame->payload_length);
+  if (frame->type == WIRE_PONG)
+    measure_rtt_locked (engine, frame->arg);
   engine->hash_wanted = false;
   engine_step_locked (engine, &event);
   hash_wanted = engine->hash_wanted;

@@ -121,6 +121,27 @@ engine_kind_name (enum engine_kind kind)
 }
 
 static void
+fill_syncs (struct engine *engine, struct engine_status *status)
+{
+  struct latency_counts duration, group;
+
+  store_sync_counts (engine->store, &status->fdatasyncs, &status->sync_callers);
+  store_sync_histograms (engine->store, &duration, &group);
+  status->sync = (struct engine_figures){
+    .count = duration.count,
+    .p50_us = latency_counts_quantile (&duration, 500),
+    .p99_us = latency_counts_quantile (&duration, 990),
+    .max_us = duration.max_us,
+  };
+  status->sync_group = (struct engine_figures){
+    .count = group.count,
+    .p50_us = latency_counts_quantile (&group, 500),
+    .p99_us = latency_counts_quantile (&group, 990),
+    .max_us = group.max_us,
+  };
+}
+
+static void
 fill_figures (struct engine *engine, struct engine_status *status)
 {
   struct link_counts counts;
@@ -136,7 +157,7 @@ fill_figures (struct engine *engine, struct engine_status *status)
     f->p99_us = latency_quantile (&engine->latency[i], 990);
     f->max_us = atomic_load (&engine->latency[i].max_us);
   }
-  store_sync_counts (engine->store, &status->fdatasyncs, &status->sync_callers);
+  fill_syncs (engine, status);
   status->tls = engine->config.tls.psk != NULL ? "psk"
     : engine->config.tls.ca != NULL            ? "x509"
                                                : NULL;
@@ -147,6 +168,18 @@ fill_figures (struct engine *engine, struct engine_status *status)
   status->frames_received = counts.frames_received;
   status->link_sends = counts.sends;
   status->link_receives = counts.receives;
+}
+
+/* A node whose peer is away is not ill: the peer is. */
+static bool
+is_healthy (const struct core_view *view)
+{
+  switch (view->state) {
+  case STATE_PRIMARY:
+  case STATE_SOLO: return view->serving && view->disk_late_ms == 0;
+  case STATE_BACKUP: return view->linked && view->disk_late_ms == 0;
+  default: return false;
+  }
 }
 
 void
@@ -160,11 +193,23 @@ engine_status (struct engine *engine, struct engine_status *status)
   memcpy (status->arbiter_reason, engine->arbiter_reason,
           sizeof status->arbiter_reason);
   status->resync_bytes_per_second = speed_locked (engine, &status->view);
+  status->rtt_us = engine->rtt_us;
   pthread_mutex_unlock (&engine->lock);
+  status->healthy = is_healthy (&status->view);
   status->arbiter = engine->config.core.arbiter;
   snprintf (status->peer_address, sizeof status->peer_address, "%s",
             engine->config.peer);
   fill_figures (engine, status);
+}
+
+void
+engine_histograms (struct engine *engine, struct engine_histograms *histograms)
+{
+  for (unsigned i = 0; i < ENGINE_KINDS; i++)
+    latency_read (&engine->latency[i], &histograms->requests[i]);
+  latency_read (&engine->rtt, &histograms->rtt);
+  store_sync_histograms (engine->store, &histograms->sync,
+                         &histograms->sync_group);
 }
 
 void

@@ -184,13 +184,27 @@ requests_json (const struct engine_status *status)
 static json_t *
 link_json (const struct engine_status *status)
 {
-  return json_pack ("{s:s?, s:o, s:o, s:o, s:o, s:o, s:o}", "tls", status->tls,
-                    "bytes_sent", number (status->bytes_sent), "bytes_received",
-                    number (status->bytes_received), "frames_sent",
-                    number (status->frames_sent), "frames_received",
-                    number (status->frames_received), "sends",
-                    number (status->link_sends), "receives",
-                    number (status->link_receives));
+  return json_pack (
+    "{s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "tls", status->tls, "rtt_us",
+    status->rtt_us > 0 ? number (status->rtt_us) : json_null (), "bytes_sent",
+    number (status->bytes_sent), "bytes_received",
+    number (status->bytes_received), "frames_sent",
+    number (status->frames_sent), "frames_received",
+    number (status->frames_received), "sends", number (status->link_sends),
+    "receives", number (status->link_receives));
+}
+
+static json_t *
+fdatasync_json (const struct engine_status *status)
+{
+  const struct engine_figures *sync = &status->sync;
+  const struct engine_figures *group = &status->sync_group;
+
+  return json_pack ("{s:o, s:o, s:o, s:o, s:o, s:o}", "p50_us",
+                    number (sync->p50_us), "p99_us", number (sync->p99_us),
+                    "max_us", number (sync->max_us), "group_p50",
+                    number (group->p50_us), "group_p99", number (group->p99_us),
+                    "group_max", number (group->max_us));
 }
 
 /* Resident memory of this process. */
@@ -235,7 +249,7 @@ status_json (const struct engine_status *status)
 
   return json_pack (
     "{s:o, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
-    " s:o, s:o, s:o, s:o, s:o}",
+    " s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o}",
     "volume", id_or_null (record->volume), "node", id_json (record->node),
     "state", core_state_name (view->state), "reason", status->reason, "serving",
     (int) view->serving, "generation", generation_json (record), "members",
@@ -244,6 +258,8 @@ status_json (const struct engine_status *status)
     diverged_json (status), "verify", verify_json (status), "requests",
     requests_json (status), "size_bytes", number (record->size), "rss_bytes",
     rss_json (), "fdatasyncs", number (status->fdatasyncs), "sync_callers",
-    number (status->sync_callers), "link", link_json (status), "arbiter",
+    number (status->sync_callers), "fdatasync", fdatasync_json (status),
+    "healthy", (int) status->healthy, "connections", number (view->conns),
+    "in_flight", number (view->requests), "link", link_json (status), "arbiter",
     arbiter_json (status));
 }

@@ -119,6 +119,14 @@ store_sync_counts (struct store *store, uint64_t *syncs, uint64_t *served)
   commit_counts (store->commit, syncs, served);
 }
 
+void
+store_sync_histograms (const struct store *store,
+                       struct latency_counts *duration,
+                       struct latency_counts *group)
+{
+  commit_histograms (store->commit, duration, group);
+}
+
 /* --- zeros ------------------------------------------------------------- */
 
 static bool

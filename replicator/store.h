@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "generation.h"
+#include "latency.h"
 
 struct store;
 
@@ -82,6 +83,10 @@ bool store_is_whole (const struct store *store);
 int store_sync (struct store *store);
 /* For counters: fdatasyncs begun, and callers served by them. */
 void store_sync_counts (struct store *store, uint64_t *syncs, uint64_t *served);
+/* As commit_histograms. */
+void store_sync_histograms (const struct store *store,
+                            struct latency_counts *duration,
+                            struct latency_counts *group);
 
 /* Calls EXTENT for each extent in the range, in order, without gaps. */
 int store_extents (struct store *store, uint64_t offset, uint64_t length,

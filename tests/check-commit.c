@@ -268,6 +268,7 @@ write_and_sync (void *opaque)
 START_TEST (what_was_written_before_is_durable_after)
 {
   struct caller callers[CALLERS];
+  static struct latency_counts duration, group;
   uint64_t syncs, served;
 
   for (unsigned i = 0; i < CALLERS; i++) {
@@ -282,6 +283,11 @@ START_TEST (what_was_written_before_is_durable_after)
   ck_assert_uint_eq (syncs, (uint64_t) atomic_load (&calls));
   ck_assert_uint_eq (served, CALLERS * ROUNDS);
   ck_assert_uint_lt (syncs, served);
+  commit_histograms (commit, &duration, &group);
+  ck_assert_uint_eq (duration.count, syncs);
+  ck_assert_uint_eq (group.count, syncs);
+  ck_assert_uint_eq (group.sum_us, served);
+  ck_assert_uint_le (group.max_us, CALLERS);
 }
 END_TEST
 

@@ -19,6 +19,7 @@ reset (void)
   for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
     atomic_store (&latency.buckets[i], 0);
   atomic_store (&latency.max_us, 0);
+  atomic_store (&latency.sum_us, 0);
 }
 
 START_TEST (empty_is_zero)
@@ -96,6 +97,56 @@ START_TEST (never_above_the_maximum)
   latency_add (&latency, 10);
   ck_assert_uint_eq (latency_quantile (&latency, 500), 10);
   ck_assert_uint_eq (latency_quantile (&latency, 501), 1000);
+}
+END_TEST
+
+START_TEST (edges_are_where_they_are_promised)
+{
+  static struct latency_counts counts;
+
+  for (uint64_t us = 1; us < 16; us++) {
+    reset ();
+    latency_add (&latency, us);
+    latency_read (&latency, &counts);
+    ck_assert_uint_eq (latency_counts_upto (&counts, us), 1);
+    ck_assert_uint_eq (latency_counts_upto (&counts, us - 1), 0);
+  }
+  for (unsigned bit = 4; bit < 41; bit++) {
+    uint64_t power = UINT64_C (1) << bit;
+
+    reset ();
+    latency_add (&latency, power - 1);
+    latency_add (&latency, power);
+    latency_read (&latency, &counts);
+    ck_assert_uint_eq (latency_counts_upto (&counts, power - 1), 1);
+    ck_assert_uint_eq (latency_counts_upto (&counts, 2 * power - 1), 2);
+    ck_assert_uint_eq (counts.sum_us, 2 * power - 1);
+  }
+}
+END_TEST
+
+START_TEST (only_what_came_since)
+{
+  static struct latency_counts before, now;
+
+  latency_add (&latency, 7);
+  latency_add (&latency, 1000000);
+  latency_read (&latency, &before);
+  latency_add (&latency, 7);
+  latency_add (&latency, 900);
+  latency_read (&latency, &now);
+  latency_counts_since (&now, &before);
+  ck_assert_uint_eq (now.count, 2);
+  ck_assert_uint_eq (now.sum_us, 907);
+  ck_assert_uint_eq (latency_counts_quantile (&now, 500), 7);
+  ck_assert_uint_ge (latency_counts_quantile (&now, 1000), 900);
+  ck_assert_uint_le (latency_counts_quantile (&now, 1000), 900 + 900 / 8);
+  ck_assert_uint_ge (now.max_us, 900);
+  latency_read (&latency, &now);
+  before = now;
+  latency_counts_since (&now, &before);
+  ck_assert_uint_eq (now.count, 0);
+  ck_assert_uint_eq (latency_counts_quantile (&now, 990), 0);
 }
 END_TEST
 
@@ -178,6 +229,8 @@ main (void)
   tcase_add_test (tcase, longest_are_counted);
   tcase_add_test (tcase, never_above_the_maximum);
   tcase_add_test (tcase, quantiles_agree_with_sorting);
+  tcase_add_test (tcase, edges_are_where_they_are_promised);
+  tcase_add_test (tcase, only_what_came_since);
   tcase_add_test (tcase, threads_lose_nothing);
   runner = srunner_create (suite);
   srunner_run_all (runner, CK_NORMAL);
