@@ -79,6 +79,8 @@ SHELLS := \
   replicator/etcd.c \
   replicator/etcd-text.c \
   replicator/control.c \
+  replicator/http.c \
+  replicator/metrics.c \
   replicator/commands.c \
   replicator/status.c
 
@@ -202,7 +204,8 @@ endif
 # Asked when first needed and then remembered, so that `make deps` and
 # `make clean` work where nothing is installed.
 pkg_once = $(eval $(1) := $$(shell pkg-config $(2)))$($(1))
-CORE_PC := liburcu-bp liburcu-cds libisal libxxhash jansson libcurl gnutls
+CORE_PC := liburcu-bp liburcu-cds libisal libxxhash jansson libcurl gnutls \
+  libmicrohttpd
 CFLAGS_PC = $(call pkg_once,CFLAGS_PC,--cflags $(CORE_PC) libnbd nbdkit check)
 LIBS_CORE = $(call pkg_once,LIBS_CORE,--libs $(CORE_PC))
 LIBS_NBD = $(call pkg_once,LIBS_NBD,--libs libnbd)
@@ -358,8 +361,8 @@ DEPS := gcc make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev libnbd-bin \
   liburcu-dev libisal-dev libxxhash-dev libjansson-dev check \
   gnutls-bin qemu-utils fio jq perl python3-libnbd e2fsprogs iproute2 socat \
   dpkg-dev libgnutls28-dev debian-archive-keyring \
-  libcurl4-gnutls-dev etcd-server etcd-client nftables util-linux \
-  build-essential debhelper lintian
+  libcurl4-gnutls-dev libmicrohttpd-dev etcd-server etcd-client nftables \
+  util-linux build-essential debhelper lintian
 # For `make tidy`, CC=clang and `make fuzz`.
 DEPS_DEV := $(DEPS) clang clang-format llvm libclang-rt-dev
 # For `make bench`: plots, qemu-storage-daemon the contestant, counts.

@@ -190,8 +190,8 @@ open_listeners (struct connector *connector, const char *name, char *error,
   if (found == NULL)
     return -1;
   if (check_open (connector, found, "listen", name, error, error_size) == 0)
-    count = listener_open_all (found, name, connector->listeners, LISTENERS_MAX,
-                               error, error_size);
+    count = listener_open_all (found, "listen", name, connector->listeners,
+                               LISTENERS_MAX, error, error_size);
   freeaddrinfo (found);
   if (count == -1)
     return -1;

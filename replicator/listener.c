@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * listener.c: the sockets on which a node waits for its peer.  It opens
- * them, all or none, and never waits.
+ * listener.c: the sockets on which a node waits for its peer, or for who
+ * wants to look at it.  It opens them, all or none, and never waits.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -47,8 +47,9 @@ is_foreign (int error)
 }
 
 int
-listener_open_all (const struct addrinfo *addresses, const char *name,
-                   int fds[], size_t max, char *error, size_t error_size)
+listener_open_all (const struct addrinfo *addresses, const char *key,
+                   const char *name, int fds[], size_t max, char *error,
+                   size_t error_size)
 {
   const struct addrinfo *a;
   size_t count = 0;
@@ -66,7 +67,7 @@ listener_open_all (const struct addrinfo *addresses, const char *name,
     return (int) count;
   while (count > 0)
     close (fds[--count]);
-  snprintf (error, error_size, "listen=%s: cannot listen there: %s", name,
+  snprintf (error, error_size, "%s=%s: cannot listen there: %s", key, name,
             strerrordesc_np (failed));
   return -1;
 }
