@@ -81,6 +81,9 @@ SHELLS := \
   replicator/control.c \
   replicator/http.c \
   replicator/metrics.c \
+  replicator/history.c \
+  replicator/node-http.c \
+  replicator/page.c \
   replicator/commands.c \
   replicator/status.c
 
@@ -99,12 +102,14 @@ DUET := \
   nbdkit-plugin/arbiter-options.c \
   nbdkit-plugin/flusher.c \
   nbdkit-plugin/hangup.c \
+  nbdkit-plugin/http-options.c \
   nbdkit-plugin/notice.c \
   nbdkit-plugin/ready.c
 DUETPROXY := \
   nbdkit-plugin/duetproxy.c \
   nbdkit-plugin/flusher.c \
   nbdkit-plugin/hangup.c \
+  nbdkit-plugin/http-options.c \
   nbdkit-plugin/notice.c \
   nbdkit-plugin/ready.c \
   nbdkit-plugin/proxy.c \
@@ -253,6 +258,17 @@ $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_PC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+# The page, as page.c includes it.
+$(BUILD)/gen/page.inc: replicator/page.pl replicator/page.html
+	@mkdir -p $(@D)
+	$(call say,PAGE)
+	$(Q)perl $^ > $@
+
+$(call obj,replicator/page.c) $(call checkobj,replicator/page.c): \
+  $(BUILD)/gen/page.inc
+$(call obj,replicator/page.c) $(call checkobj,replicator/page.c): \
+  CPPFLAGS_ALL += -I$(BUILD)/gen
 
 # The same with the core's invariants checked after each step.
 $(BUILD)/obj-check/%.o: %.c Makefile

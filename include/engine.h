@@ -139,6 +139,7 @@ struct engine_status {
   struct engine_figures sync;       /* how long each took; COUNT, the times */
   struct engine_figures sync_group; /* callers of each, in place of us */
   uint64_t rtt_us;                  /* of the last ping; 0: none */
+  uint64_t events;                  /* number of the newest */
   const char *tls;                  /* of the link: "psk", "x509"; NULL: none */
   uint64_t bytes_sent, bytes_received; /* link */
   uint64_t frames_sent, frames_received;

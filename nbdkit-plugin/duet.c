@@ -17,8 +17,10 @@
 #include "exportname.h"
 #include "flusher.h"
 #include "hangup.h"
+#include "http-options.h"
 #include "link.h"
 #include "meta.h"
+#include "node-http.h"
 #include "notice.h"
 #include "ready.h"
 #include "version.h"
@@ -40,6 +42,8 @@ static struct engine_config config = {
 };
 static char *owned[7]; /* paths made absolute, freed at unload */
 static struct engine *engine;
+static struct http_options http_options;
+static struct node_http *http;
 static void (*disconnect) (int force);
 
 /* A connection, with room for its description. */
@@ -215,6 +219,8 @@ duet_config (const char *key, const char *value)
     return set_size (key, value, &config.core.resync_rate);
   if (arbiter_is_option (key))
     return arbiter_option (&config, key, value);
+  if (http_is_option (key))
+    return http_option (&http_options, key, value);
   nbdkit_error ("unknown parameter '%s'", key);
   return -1;
 }
@@ -248,6 +254,8 @@ duet_config_complete (void)
                   (unsigned long long) config.core.beat_ms);
     return -1;
   }
+  if (http_complete (&http_options) == -1)
+    return -1;
   return arbiter_complete (&config);
 }
 
@@ -265,7 +273,7 @@ duet_config_complete (void)
   "                     machine (default: no).\n"                              \
   "size=SIZE            Volume size (default: as FILENAME is, else 256G).\n"   \
   "meta=FILENAME        Metadata file (default: FILENAME.duet).\n"             \
-  "control=SOCKET       Unix socket for duetctl(1).\n"                         \
+  "control=SOCKET       Unix socket for duetctl(1).\n" HTTP_OPTIONS_HELP       \
   "takeover=proxy|any|manual\n"                                                \
   "                     Who may make a backup primary (default: proxy).\n"     \
   "region=SIZE          Unit of the persistent map (default: 4M).\n"           \
@@ -331,6 +339,14 @@ duet_get_ready (void)
    * come after this.
    */
   hangup_note (true);
+  if (http_options.address != NULL) {
+    http = node_http_new (http_options.address, http_options.expose, error,
+                          sizeof error);
+    if (http == NULL) {
+      nbdkit_error ("%s", error);
+      return -1;
+    }
+  }
   engine = engine_new (&config, error, sizeof error);
   if (engine == NULL) {
     nbdkit_error ("%s", error);
@@ -355,7 +371,8 @@ duet_after_fork (void)
     nbdkit_error ("%s", error);
     return -1;
   }
-  if (hangup_start (end_requests) == -1) {
+  if ((http != NULL && node_http_start (http, engine) == -1) ||
+      hangup_start (end_requests) == -1) {
     nbdkit_error ("cannot start a thread: %m");
     return -1;
   }
@@ -366,6 +383,8 @@ duet_after_fork (void)
 static void
 duet_cleanup (void)
 {
+  if (http != NULL)
+    node_http_stop (http);
   if (engine != NULL)
     engine_stop (engine);
 }
@@ -376,6 +395,7 @@ duet_unload (void)
   unsigned i;
 
   hangup_stop ();
+  node_http_free (http);
   engine_free (engine);
   arbiter_options_free ();
   for (i = 0; i < sizeof owned / sizeof owned[0]; i++)

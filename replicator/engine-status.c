@@ -194,6 +194,7 @@ engine_status (struct engine *engine, struct engine_status *status)
           sizeof status->arbiter_reason);
   status->resync_bytes_per_second = speed_locked (engine, &status->view);
   status->rtt_us = engine->rtt_us;
+  status->events = engine->events.count;
   pthread_mutex_unlock (&engine->lock);
   status->healthy = is_healthy (&status->view);
   status->arbiter = engine->config.core.arbiter;
