@@ -378,7 +378,7 @@ DEPS := gcc make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev libnbd-bin \
   gnutls-bin qemu-utils fio jq perl python3-libnbd e2fsprogs iproute2 socat \
   dpkg-dev libgnutls28-dev debian-archive-keyring \
   libcurl4-gnutls-dev libmicrohttpd-dev etcd-server etcd-client nftables \
-  util-linux build-essential debhelper lintian
+  util-linux build-essential debhelper lintian curl python3-prometheus-client
 # For `make tidy`, CC=clang and `make fuzz`.
 DEPS_DEV := $(DEPS) clang clang-format llvm libclang-rt-dev
 # For `make bench`: plots, qemu-storage-daemon the contestant, counts.
@@ -386,6 +386,8 @@ DEPS_BENCH := $(DEPS) gnuplot-nox qemu-system-common strace
 # For `make check-kernel`.  What runs inside is fetched, not installed:
 # tests/kernel-build.sh.
 DEPS_KERNEL := $(DEPS) qemu-system-x86
+# For the page's test: big.
+DEPS_PAGE := $(DEPS) chromium
 
 KEYRINGS := /usr/share/keyrings
 
@@ -397,12 +399,13 @@ missing = $(filter-out $(shell \
   $(if $(wildcard $(KEYRINGS)/debian-archive-trixie-stable.gpg),, \
   debian-archive-keyring)
 
-.PHONY: deps deps-dev deps-bench deps-kernel
+.PHONY: deps deps-dev deps-bench deps-kernel deps-page
 deps: WANTED := $(DEPS)
 deps-dev: WANTED := $(DEPS_DEV)
 deps-bench: WANTED := $(DEPS_BENCH)
 deps-kernel: WANTED := $(DEPS_KERNEL)
-deps deps-dev deps-bench deps-kernel:
+deps-page: WANTED := $(DEPS_PAGE)
+deps deps-dev deps-bench deps-kernel deps-page:
 	@missing="$(strip $(call missing,$(WANTED)))"; \
 	[ -z "$$missing" ] && exit 0; \
 	get="apt-get install -y -q --no-install-recommends $$missing"; \
@@ -417,11 +420,16 @@ deps deps-dev deps-bench deps-kernel:
 
 # make reads this file before deps are there; what needs them is made by
 # a second make.
-# Without what the kernel test needs it is skipped, and says why.
+# Without what the kernel test, or the page's, or those of metrics need they
+# are skipped, and say why.
 .PHONY: check
 check: deps
 	@$(if $(filter $(KERNEL),$(E2E)),\
 	  $(MAKE) --no-print-directory deps-kernel || true)
+	@$(if $(filter tests/test-page.sh,$(E2E)),\
+	  $(MAKE) --no-print-directory deps-page || true)
+	@$(if $(filter tests/test-metrics.sh tests/test-alerts.sh,$(E2E)),\
+	  tests/promtool-fetch.sh build-deps/promtool || true)
 	@$(MAKE) --no-print-directory check-built
 
 .PHONY: check-built
