@@ -93,6 +93,8 @@ PROXY := \
   nbdkit-plugin/proxy-session.c \
   nbdkit-plugin/proxy-node.c \
   nbdkit-plugin/proxy-request.c \
+  nbdkit-plugin/proxy-status.c \
+  nbdkit-plugin/proxy-http.c \
   nbdkit-plugin/proxystate.c \
   nbdkit-plugin/upstream.c
 
@@ -116,6 +118,8 @@ DUETPROXY := \
   nbdkit-plugin/proxy-session.c \
   nbdkit-plugin/proxy-node.c \
   nbdkit-plugin/proxy-request.c \
+  nbdkit-plugin/proxy-status.c \
+  nbdkit-plugin/proxy-http.c \
   nbdkit-plugin/proxystate.c \
   nbdkit-plugin/upstream.c
 DUETCTL := \

@@ -18,8 +18,11 @@
 
 #include "flusher.h"
 #include "hangup.h"
+#include "http-options.h"
+#include "http.h"
 #include "notice.h"
 #include "ready.h"
+#include "proxy-http.h"
 #include "proxy.h"
 #include "version.h"
 
@@ -31,6 +34,7 @@ enum {
   TIMEOUT_MIN_MS = 10,
   TIMEOUT_MAX_MS = 3600000,
   GIVE_UP_MAX_SECONDS = 86400 * 365,
+  MESSAGE = 1024,
 };
 
 static struct proxy_config config = {
@@ -39,6 +43,8 @@ static struct proxy_config config = {
 };
 static char *state_path;
 static struct proxy *proxy;
+static struct http_options http_options;
+static struct http *http;
 
 /* What .open found out: one per client connection. */
 struct client {
@@ -113,6 +119,8 @@ duetproxy_config (const char *key, const char *value)
     config.state_path = state_path;
     return state_path != NULL ? 0 : -1;
   }
+  if (http_is_option (key))
+    return http_option (&http_options, key, value);
   nbdkit_error ("unknown parameter '%s'", key);
   return -1;
 }
@@ -124,7 +132,7 @@ duetproxy_config (const char *key, const char *value)
   "state=FILE           Remember client id, session number and generation\n" \
   "                     across restarts (recommended).\n"                    \
   "timeout=MS           Look for another node when an answer takes this\n"   \
-  "                     long (default: 1000).\n"                             \
+  "                     long (default: 1000).\n" HTTP_OPTIONS_HELP           \
   "give-up=SECONDS      Fail a request with EIO after this long\n"           \
   "                     (default: 0, never)."
 
@@ -135,7 +143,7 @@ duetproxy_config_complete (void)
     nbdkit_error ("node= is missing: give the URI of each node");
     return -1;
   }
-  return 0;
+  return http_complete (&http_options);
 }
 
 /* nbdkit 1.32.4 to 1.33.9 aborts when a client hangs up while several
@@ -179,10 +187,23 @@ duetproxy_dump_plugin (void)
 static int
 duetproxy_get_ready (void)
 {
+  char error[MESSAGE];
+
   notice_ready ();
   flusher_ready ();
   proxy = proxy_new (&config);
-  return proxy != NULL ? 0 : -1;
+  if (proxy == NULL || http_options.address == NULL)
+    return proxy != NULL ? 0 : -1;
+  /* Sockets handed over by systemd are there already; the server's others
+   * come after this.
+   */
+  hangup_note (true);
+  http = proxy_http_new (proxy, http_options.address, http_options.expose,
+                         error, sizeof error);
+  if (http == NULL)
+    nbdkit_error ("%s", error);
+  hangup_note (false);
+  return http != NULL ? 0 : -1;
 }
 
 static void
@@ -196,7 +217,8 @@ duetproxy_after_fork (void)
 {
   if (proxy_start (proxy) == -1)
     return -1;
-  if (hangup_start (end_requests) == -1) {
+  if ((http != NULL && http_start (http) == -1) ||
+      hangup_start (end_requests) == -1) {
     nbdkit_error ("cannot start a thread: %m");
     return -1;
   }
@@ -207,6 +229,8 @@ duetproxy_after_fork (void)
 static void
 duetproxy_cleanup (void)
 {
+  if (http != NULL)
+    http_stop (http);
   if (proxy != NULL)
     proxy_stop (proxy);
 }
@@ -217,6 +241,7 @@ duetproxy_unload (void)
   uint32_t i;
 
   hangup_stop ();
+  http_free (http);
   if (proxy != NULL)
     proxy_free (proxy);
   for (i = 0; i < config.nodes; i++)

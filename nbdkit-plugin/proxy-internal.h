@@ -6,6 +6,7 @@
  *   proxy-session.c  the live session: adopt, abandon, its connections
  *   proxy-node.c     one thread per node: opens sessions, pings
  *   proxy-request.c  requests: send, wait, replay
+ *   proxy-status.c   what the proxy says of itself
  *
  * One mutex guards every field that does not say otherwise.  It is never
  * held across libnbd, a file or the log.  Functions that need it held say
@@ -19,9 +20,11 @@
 #define DUET_PROXY_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include "exportname.h"
+#include "latency.h"
 #include "proxy.h"
 #include "proxystate.h"
 #include "unanswered.h"
@@ -156,6 +159,13 @@ struct proxy {
   int epoll;        /* control_kick and hang-ups of conns */
   struct node nodes[ROUTE_NODES_MAX];
 
+  /* Figures.  Clients wait without an answer since quiet_us, if any do. */
+  uint64_t sessions, replays, quiet_us, longest_pause_us;
+  struct proxy_figures {
+    struct latency latency; /* atomics, as all here */
+    atomic_uint_fast64_t bytes, errors;
+  } figures[UPSTREAM_KINDS];
+
   struct log_line log[PROXY_LOG_LINES];
   uint32_t log_first, log_count;
 };
@@ -195,6 +205,11 @@ bool proxy_wait_locked (struct proxy *proxy, pthread_cond_t *cond,
 bool proxy_is_client_gone_locked (struct proxy *proxy);
 
 void proxy_kick (int eventfd);
+
+/* ------------------------------------------------------ proxy-request.c */
+
+/* As proxy_call, of nobody's and not counted. */
+int proxy_carry (struct proxy *proxy, const struct upstream_call *call);
 
 /* ------------------------------------------------------ proxy-session.c */
 

@@ -238,6 +238,7 @@ carry_locked (struct proxy *proxy, uint32_t slot, uint64_t end_ms,
 {
   struct request *request = &proxy->requests[slot];
   struct conn *conn;
+  bool again = false;
   int error;
 
   request->answered = false;
@@ -245,6 +246,8 @@ carry_locked (struct proxy *proxy, uint32_t slot, uint64_t end_ms,
     error = wait_to_send_locked (proxy, slot, end_ms, &conn);
     if (error != 0)
       return error;
+    proxy->replays += again;
+    again = true;
     send_locked (proxy, slot, conn, call);
     wait_answer_locked (proxy, request, end_ms);
     leave_conn_locked (proxy, request);
@@ -285,6 +288,11 @@ enter_locked (struct proxy *proxy, const struct upstream_call *call,
 static void
 leave_locked (struct proxy *proxy, uint32_t slot)
 {
+  uint64_t now_us = latency_now_us ();
+
+  if (now_us - proxy->quiet_us > proxy->longest_pause_us)
+    proxy->longest_pause_us = now_us - proxy->quiet_us;
+  proxy->quiet_us = now_us;
   unanswered_end (proxy->table, slot);
   pthread_cond_signal (&proxy->room);
   session_wake_senders_locked (proxy);
@@ -329,7 +337,7 @@ remember_locked (struct proxy *proxy, uint64_t noted, uint64_t end_ms)
 }
 
 int
-proxy_call (struct proxy *proxy, const struct upstream_call *call)
+proxy_carry (struct proxy *proxy, const struct upstream_call *call)
 {
   uint64_t give_up_ms = proxy->config.give_up_ms;
   uint64_t end_ms = give_up_ms > 0 ? upstream_now_ms () + give_up_ms
@@ -341,6 +349,8 @@ proxy_call (struct proxy *proxy, const struct upstream_call *call)
   pthread_mutex_lock (&proxy->mutex);
   error = enter_locked (proxy, call, end_ms, &slot);
   if (error == 0) {
+    if (unanswered_count (proxy->table) == 1)
+      proxy->quiet_us = latency_now_us ();
     do {
       part = part_of (call, done, proxy->facts.payload_max_bytes);
       error = carry_locked (proxy, slot, end_ms, &part);
@@ -352,5 +362,22 @@ proxy_call (struct proxy *proxy, const struct upstream_call *call)
     leave_locked (proxy, slot);
   }
   pthread_mutex_unlock (&proxy->mutex);
+  return error;
+}
+
+int
+proxy_call (struct proxy *proxy, const struct upstream_call *call)
+{
+  struct proxy_figures *figures = &proxy->figures[call->kind];
+  uint64_t began_us = latency_now_us ();
+  int error = proxy_carry (proxy, call);
+
+  if (error == 0) {
+    latency_add (&figures->latency, latency_now_us () - began_us);
+    atomic_fetch_add_explicit (&figures->bytes, call->length,
+                               memory_order_relaxed);
+  }
+  else if (error != ESHUTDOWN) /* nobody was there to be answered */
+    atomic_fetch_add_explicit (&figures->errors, 1, memory_order_relaxed);
   return error;
 }

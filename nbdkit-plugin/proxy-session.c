@@ -137,6 +137,7 @@ session_adopt_locked (struct proxy *proxy, const struct session *session,
 {
   assert (!proxy->live);
   proxy->live = true;
+  proxy->sessions++;
   proxy->session = *session;
   proxy->conn_count = 0;
   proxy->joining = proxy->config.connections > 1 &&

@@ -159,7 +159,7 @@ first_main (void *argument)
     pthread_cond_wait (&proxy->facts_wake, &proxy->mutex);
   while ((proxy->facts.can & UPSTREAM_IS_DUET) && !proxy->stopping) {
     pthread_mutex_unlock (&proxy->mutex);
-    error = proxy_call (proxy, &flush);
+    error = proxy_carry (proxy, &flush);
     pthread_mutex_lock (&proxy->mutex);
     if (error == 0)
       break;

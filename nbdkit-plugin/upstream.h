@@ -122,6 +122,7 @@ enum upstream_kind {
   UPSTREAM_CACHE,
   UPSTREAM_EXTENTS,
 };
+enum { UPSTREAM_KINDS = UPSTREAM_EXTENTS + 1 };
 
 struct upstream_call {
   enum upstream_kind kind;

@@ -25,10 +25,10 @@ http_get ()
   curl -s -m 20 "${@:3}" "http://127.0.0.1:${http_port[$1]}/$2"
 }
 
-# http_status NAME PATH: its number.
+# http_status NAME PATH [CURL-OPTION...]: its number.
 http_status ()
 {
-  http_get "$1" "$2" -o /dev/null -w '%{http_code}'
+  http_get "$@" -o /dev/null -w '%{http_code}'
 }
 
 # metric NAME SAMPLE: the value of SAMPLE, a name with its labels.
