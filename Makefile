@@ -626,6 +626,7 @@ distclean: clean
 help:
 	@echo 'make all            plugins, duetctl, build/nbdkit, man pages'
 	@echo 'make deps           install what is missing (apt-get, as root)'
+	@echo 'make deps-page      also a browser, for the test of the page'
 	@echo 'make deps-dev       also what tidy and CC=clang need'
 	@echo 'make demo           deps, all, then the show'
 	@echo 'make check          deps, all, then unit and end-to-end tests'

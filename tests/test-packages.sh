@@ -25,6 +25,8 @@ units=$dir/root/lib/systemd/system
 [ -s "$dir/root/usr/lib/tmpfiles.d/duet.conf" ] || fail 'no tmpfiles'
 [ -x "$dir/root/usr/bin/duetctl" ] || fail 'no duetctl'
 ls "$dir"/root/usr/share/man/man1/{duetctl,duet-start}.1.gz > /dev/null
+examples=$dir/root/usr/share/doc/nbdkit-plugin-duet/examples
+ls "$examples"/{duet.rules.yml,duet-dashboard.json,volume.conf} > /dev/null
 
 # systemd knows every word of them; the program is not where they say.
 for unit in duet@.service duetproxy@.service duetproxy@.socket; do

@@ -51,6 +51,22 @@ node 'dead=300 must be at least twice beat=200' beat=200 dead=300
 node 'resync-rate=slow: not a size' resync-rate=slow
 node 'resync-rate=0: must be above 0' resync-rate=0
 
+# HTTP.
+for bad in 127.0.0.1 :80 127.0.0.1:0 ''; do
+  node "http=$bad: " http="$bad"
+  refuses "http=$bad: " "$DUETPROXY" node=nbd://x http="$bad"
+done
+node 'http-expose=perhaps: must be yes or no' http-expose=perhaps
+node 'http-expose=yes needs http=' http-expose=yes
+refuses 'http-expose=yes needs http=' "$DUETPROXY" node=nbd://x http-expose=yes
+for address in 0.0.0.0:1 '[::]:1'; do
+  where=$(sed 's/[][]/\\&/g' <<< "$address")
+  node "http=$where: that leads out of this machine.*http-expose=yes" \
+    http="$address"
+  refuses "http=$where: that leads out of this machine" "$DUETPROXY" \
+    node=nbd://x http="$address"
+done
+
 # TLS of the link.
 require_command certtool
 new_psk "$dir/psk"
@@ -139,13 +155,14 @@ help ()
 }
 help "$DUET" --help > "$dir/help"
 for name in file listen peer size meta control takeover region beat dead \
-            resync-rate tls-psk tls-ca tls-cert tls-key tls-name insecure \
+            resync-rate http http-expose \
+            tls-psk tls-ca tls-cert tls-key tls-name insecure \
             arbiter etcd etcd-prefix etcd-user etcd-password-file \
             etcd-ca etcd-cert etcd-key lease grace; do
   grep -q "$name.*=" "$dir/help" || fail "$name= is not in the help"
 done
 help "$DUETPROXY" --help > "$dir/help"
-for name in node connections state timeout give-up; do
+for name in node connections state timeout give-up http http-expose; do
   grep -q "^$name=" "$dir/help" || fail "$name= is not in the help"
 done
 
