@@ -11,10 +11,13 @@ require_command curl
 
 # No server without http=.
 start_node a
-! cat "/proc/${pid[a]}"/task/*/comm | grep -qx duet-http || fail 'it listens'
+has_thread () { cat "/proc/${pid[a]}"/task/*/comm | grep -x "$1"; }
+wait_for 20 'has_thread duet-hangup' # which is started last
+! has_thread duet-http || fail 'there is a server'
 stop_node a
 start_node a "$(http_of a)"
-cat "/proc/${pid[a]}"/task/*/comm | grep -x duet-http > /dev/null
+wait_for 20 'has_thread duet-hangup'
+has_thread duet-http > /dev/null
 [ "$(http_status a healthz)" = 503 ] || fail 'waiting is healthy'
 http_get a healthz | grep -q '^waiting: ' || fail "$(http_get a healthz)"
 start_node b "$(http_of b)"
