@@ -9,6 +9,11 @@
  * The data file holds the volume's bytes at their own offsets and nothing
  * else.  Reads and writes of any offset and length go through the page
  * cache; who may write where at a time is decided above (range locks).
+ *
+ * Long writes are cut at multiples of PIECE.  The page cache keeps what one
+ * pwrite brings in one folio as long as that, and a later write of 4 KiB
+ * into it walks all its blocks, twice: in a folio of 1 MiB it costs the
+ * processor three times what it costs in one of 64 KiB.
  */
 #include "store.h"
 
@@ -25,6 +30,8 @@
 #include "fileio.h"
 #include "marks.h"
 #include "store-internal.h"
+
+enum { PIECE = 64 * 1024 };
 
 void
 store_close (struct store *store)
@@ -80,8 +87,21 @@ int
 store_write (struct store *store, const void *buffer, uint64_t offset,
              uint64_t length)
 {
+  const uint8_t *from = buffer;
+
   check_range (store, offset, length);
-  return fileio_write (store->fd, buffer, length, offset);
+  while (length > 0) {
+    uint64_t piece = PIECE - offset % PIECE;
+
+    if (piece > length)
+      piece = length;
+    if (fileio_write (store->fd, from, piece, offset) == -1)
+      return -1;
+    from += piece;
+    offset += piece;
+    length -= piece;
+  }
+  return 0;
 }
 
 bool

@@ -28,6 +28,11 @@ START_TEST (any_offset_and_length)
   assert_bytes (4095, 4098, 2);
   assert_bytes (8193, size - 8193 - 7, 0);
   assert_bytes (size - 7, 7, 3);
+  /* Over several ends of what is written at once. */
+  fill (65535, 3 * 65536 + 2, 4);
+  assert_bytes (8193, 65535 - 8193, 0);
+  assert_bytes (65535, 3 * 65536 + 2, 4);
+  assert_bytes (4 * 65536 + 1, size - 4 * 65536 - 1 - 7, 0);
   ck_assert_int_eq (store_read (store, NULL, size, 0), 0);
   ck_assert_int_eq (store_write (store, NULL, size, 0), 0);
   ck_assert_int_eq (store_cache (store, 1, 4097), 0);
