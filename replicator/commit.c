@@ -15,12 +15,16 @@
  *                        after it follow: they sleep on DONE until the
  *                        elected leader's round has ended.
  *
+ * A follower that came by commit_start does not sleep: it leaves a waiter
+ * with the round, and the leader tells of it.
+ *
  * A leader ends its round by (1) publishing the result, (2) waking the
- * elected leader, (3) waking its followers.  The elected leader takes
- * the lock to begin its round only when it is awake, so that whoever comes
- * in between still gets into that round.  The followers do not take the
- * lock again: they do not stand in the new leader's way.  An fdatasync
- * costs at most one futex call to hand over and one for all followers.
+ * elected leader, (3) waking its followers, (4) telling of the waiters.
+ * The elected leader takes the lock to begin its round only when it is
+ * awake, so that whoever comes in between still gets into that round.  The
+ * followers do not take the lock again: they do not stand in the new
+ * leader's way.  An fdatasync costs at most one futex call to hand over
+ * and one for all followers.
  *
  * Why a caller's data is durable when it returns: the caller's write had
  * returned before it took the lock and read BEGUN; its round is BEGUN + 1,
@@ -42,10 +46,10 @@
  * harmless.
  *
  * Why two DONE words are enough: followers of round n + 2 can come only
- * when n + 1 has begun, that is after n has ended and its followers were
- * counted off.  A follower of n that still sleeps then is woken by n or
- * finds DONE at n + 2, which is past n.  Numbers are compared as a
- * difference and may wrap.
+ * when n + 1 has begun, that is after n has ended, its followers were
+ * counted off and its waiters taken. A follower of n that still sleeps then
+ * is woken by n or finds DONE at n + 2, which is past n. Numbers are
+ * compared as a difference and may wrap.
  *
  * Why errors stick: the kernel reports a failed writeback once, to one
  * fdatasync of that open file, and may have thrown the dirty pages away;
@@ -81,11 +85,17 @@ struct commit {
   bool elected;          /* somebody waits to lead round begun + 1 */
   uint32_t begun;        /* last round begun */
   uint32_t followers[2]; /* [n % 2]: those asleep for round n */
+  /* [n % 2]: those that wait awake for round n, oldest first. */
+  struct commit_waiter *waiters[2], **waiters_end[2];
   uint64_t syncs;
   uint64_t served;
 
   /* Of rounds that called fdatasync; no lock. */
   struct latency duration, group;
+
+  /* Constant after commit_on_done. */
+  void (*tell) (void *opaque, struct commit_waiter *list, int error);
+  void *opaque;
 };
 
 struct commit *
@@ -96,6 +106,8 @@ commit_new (int fd)
   if (commit == NULL)
     return NULL;
   commit->fd = fd;
+  for (unsigned side = 0; side < 2; side++)
+    commit->waiters_end[side] = &commit->waiters[side];
   int error = pthread_mutex_init (&commit->lock, NULL);
   if (error != 0) {
     free (commit);
@@ -160,9 +172,26 @@ result (struct commit *commit)
   return -1;
 }
 
-/* By the leader of ROUND, after it has begun; lock not held. */
+/* Take the list of those that wait awake for the round of SIDE; their
+ * number is added to COUNT.
+ */
+static struct commit_waiter *
+take_waiters_locked (struct commit *commit, unsigned side, uint32_t *count)
+{
+  struct commit_waiter *list = commit->waiters[side], *waiter;
+
+  for (waiter = list; waiter != NULL; waiter = waiter->next)
+    (*count)++;
+  commit->waiters[side] = NULL;
+  commit->waiters_end[side] = &commit->waiters[side];
+  return list;
+}
+
+/* By the leader of ROUND, after it has begun; lock not held.  SELF: 1 when
+ * the leader waits for it, 0 when it is among the waiters.
+ */
 static int
-run_round (struct commit *commit, uint32_t round, bool failed)
+run_round (struct commit *commit, uint32_t round, bool failed, uint32_t self)
 {
   unsigned side = round % 2;
   uint64_t began_us = latency_now_us ();
@@ -183,7 +212,9 @@ run_round (struct commit *commit, uint32_t round, bool failed)
   uint32_t followers = commit->followers[side];
   commit->running = elected;
   commit->followers[side] = 0;
-  commit->served += 1 + followers;
+  uint32_t served = self + followers;
+  struct commit_waiter *waiters = take_waiters_locked (commit, side, &served);
+  commit->served += served;
   /* Release ERROR; wait_for acquires it. */
   atomic_store_explicit (&commit->done[side], round, memory_order_release);
   atomic_store_explicit (&commit->go, round + 1, memory_order_release);
@@ -194,24 +225,19 @@ run_round (struct commit *commit, uint32_t round, bool failed)
   if (followers > 0)
     wake (&commit->done[side], INT_MAX);
   if (!failed)
-    latency_add (&commit->group, 1 + followers);
+    latency_add (&commit->group, served);
+  if (waiters != NULL)
+    commit->tell (commit->opaque, waiters, r == 0 ? 0 : saved);
   errno = saved;
   return r;
 }
 
-int
-commit_sync (struct commit *commit)
+/* Lead the next round, ROUND, which nobody leads yet; SELF as in run_round.
+ * The lock is held before, not after.
+ */
+static int
+lead (struct commit *commit, uint32_t round, uint32_t self)
 {
-  lock (commit);
-  uint32_t round = commit->begun + 1;
-
-  if (commit->running && commit->elected) {
-    commit->followers[round % 2]++;
-    unlock (commit);
-    wait_for (&commit->done[round % 2], round);
-    return result (commit);
-  }
-
   if (commit->running) {
     commit->elected = true;
     unlock (commit);
@@ -227,7 +253,47 @@ commit_sync (struct commit *commit)
   if (!failed)
     commit->syncs++;
   unlock (commit);
-  return run_round (commit, round, failed);
+  return run_round (commit, round, failed, self);
+}
+
+int
+commit_sync (struct commit *commit)
+{
+  lock (commit);
+  uint32_t round = commit->begun + 1;
+
+  if (commit->running && commit->elected) {
+    commit->followers[round % 2]++;
+    unlock (commit);
+    wait_for (&commit->done[round % 2], round);
+    return result (commit);
+  }
+  return lead (commit, round, 1);
+}
+
+void
+commit_on_done (struct commit *commit,
+                void (*done) (void *opaque, struct commit_waiter *list,
+                              int error),
+                void *opaque)
+{
+  commit->tell = done;
+  commit->opaque = opaque;
+}
+
+void
+commit_start (struct commit *commit, struct commit_waiter *waiter)
+{
+  lock (commit);
+  uint32_t round = commit->begun + 1;
+
+  waiter->next = NULL;
+  *commit->waiters_end[round % 2] = waiter;
+  commit->waiters_end[round % 2] = &waiter->next;
+  if (commit->running && commit->elected)
+    unlock (commit);
+  else
+    lead (commit, round, 0);
 }
 
 void

@@ -23,6 +23,26 @@ void commit_free (struct commit *commit);
  */
 int commit_sync (struct commit *commit);
 
+/* One caller of commit_start; its owner's, who finds what it is part of. */
+struct commit_waiter {
+  struct commit_waiter *next; /* commit.c, and the list that DONE gets */
+};
+
+/* Who hears of the ends of commit_start's rounds: LIST is all that joined
+ * the round, oldest first, each the callee's again; ERROR is 0, or what
+ * commit_sync would have told them.  From the thread of one caller or
+ * another, under no lock of ours.  To be set before the first commit_start.
+ */
+void commit_on_done (struct commit *commit,
+                     void (*done) (void *opaque, struct commit_waiter *list,
+                                   int error),
+                     void *opaque);
+
+/* As commit_sync, but the result comes to DONE, with WAITER, perhaps before
+ * this returns: who need not lead a round does not sleep for it.
+ */
+void commit_start (struct commit *commit, struct commit_waiter *waiter);
+
 /* fdatasyncs begun, and callers served by them (or told the error). */
 void commit_counts (struct commit *commit, uint64_t *syncs, uint64_t *served);
 /* How long each fdatasync took, and (not in us) how many it served. */

@@ -29,9 +29,9 @@ client_gone (struct engine *engine)
 
 /* Wait for WAKE on behalf of the connection SLOT; now and then look
  * whether its client has hung up or the server wants to end, neither of
- * which can go on while a request waits.
+ * which can go on while a request waits: then false.
  */
-static void
+static bool
 wait_for_wake (struct engine *engine, sem_t *wake, uint32_t slot)
 {
   struct core_event hangup = { .type = EV_HANGUP, .slot = slot };
@@ -43,10 +43,10 @@ wait_for_wake (struct engine *engine, sem_t *wake, uint32_t slot)
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     if (sem_clockwait (wake, CLOCK_MONOTONIC, &until) == 0)
-      return;
+      return true;
     if (errno == ETIMEDOUT && client_gone (engine)) {
       engine_step (engine, &hangup);
-      return;
+      return false;
     }
   }
 }
@@ -143,36 +143,46 @@ engine_close (struct engine_conn *conn)
 
 /* ------------------------------------------------------------ requests */
 
-/* The local part: what ACT_LOCAL asks for. */
-static void
-carry_out_local (struct engine *engine, struct engine_request *request,
-                 struct core_event *done)
+/* The local part, what ACT_LOCAL asks for, but for its durability. */
+static int
+access_store (struct engine *engine, const struct engine_request *request)
 {
   const struct core_event *event = &request->event;
   uint64_t offset = event->request.offset, length = event->request.length;
-  int r;
 
   switch (event->request.kind) {
   case REQ_READ:
-    r = store_read (engine->store, request->buffer, offset, length);
-    break;
+    return store_read (engine->store, request->buffer, offset, length);
   case REQ_WRITE:
-    r = store_write (engine->store, request->buffer, offset, length);
-    break;
+    return store_write (engine->store, request->buffer, offset, length);
   case REQ_TRIM:
   case REQ_ZERO:
-    r = store_zero (engine->store, offset, length,
-                    event->request.punch || event->request.kind == REQ_TRIM,
-                    false);
-    break;
+    return store_zero (engine->store, offset, length,
+                       event->request.punch || event->request.kind == REQ_TRIM,
+                       false);
   case REQ_FLUSH:
-  default: r = 0; break;
+  default: return 0;
   }
-  if (r == 0 && event->request.kind != REQ_READ) {
-    r = store_sync (engine->store);
-    done->fatal = r == -1;
+}
+
+void
+engine_on_synced (void *opaque, struct commit_waiter *list, int error)
+{
+  struct engine *engine = opaque;
+  struct engine_request *request;
+  struct core_event done;
+
+  pthread_mutex_lock (&engine->lock);
+  while (list != NULL) {
+    request = caa_container_of (list, struct engine_request, synced);
+    list = list->next; /* may be used again after the step */
+    done = (struct core_event){ .type = EV_LOCAL_DONE,
+                                .slot = (uint32_t) (request - engine->requests),
+                                .error = error,
+                                .fatal = error != 0 };
+    engine_step_locked (engine, &done);
   }
-  done->error = r == -1 ? errno : 0;
+  engine_unlock_and_send (engine);
 }
 
 static uint32_t
@@ -193,6 +203,27 @@ give_request_locked (struct engine *engine, uint32_t slot)
   engine->free_requests[engine->free_request_count++] = slot;
 }
 
+/* Sleep until there are news for the request, or its client is gone; LOCK
+ * is held before and after.
+ */
+static void
+sleep_locked (struct engine *engine, struct engine_request *request,
+              uint32_t conn)
+{
+  request->asleep = true;
+  engine_unlock_and_send (engine);
+  bool woken = wait_for_wake (engine, &request->wake, conn);
+  pthread_mutex_lock (&engine->lock);
+  if (!woken && !request->asleep) {
+    /* There were news at the same moment: the post is on its way. */
+    engine_unlock_and_send (engine);
+    while (sem_wait (&request->wake) == -1)
+      ;
+    pthread_mutex_lock (&engine->lock);
+  }
+  request->asleep = false;
+}
+
 /* Until the core has answered; LOCK is held before and after. */
 static void
 serve_locked (struct engine *engine, struct engine_request *request,
@@ -201,19 +232,40 @@ serve_locked (struct engine *engine, struct engine_request *request,
   struct core_event done;
 
   while (!request->done) {
-    if (request->local_go) {
-      request->local_go = false;
-      engine_unlock_and_send (engine);
-      done = (struct core_event){ .type = EV_LOCAL_DONE, .slot = slot };
-      carry_out_local (engine, request, &done);
-      pthread_mutex_lock (&engine->lock);
-      engine_step_locked (engine, &done);
+    if (!request->local_go) {
+      sleep_locked (engine, request, conn);
       continue;
     }
+    request->local_go = false;
     engine_unlock_and_send (engine);
-    wait_for_wake (engine, &request->wake, conn);
+    int error = access_store (engine, request) == -1 ? errno : 0;
+    bool sync = error == 0 && request->event.request.kind != REQ_READ;
+    /* Then engine_on_synced is told of the end, perhaps by this thread. */
+    if (sync)
+      store_start_sync (engine->store, &request->synced);
     pthread_mutex_lock (&engine->lock);
+    if (sync)
+      continue;
+    done = (struct core_event){ .type = EV_LOCAL_DONE,
+                                .slot = slot,
+                                .error = error };
+    engine_step_locked (engine, &done);
   }
+}
+
+/* The buffer is the client's again only when no frame refers to it.  LOCK
+ * is not held.
+ */
+static void
+wait_for_frames (struct engine *engine, struct engine_request *request,
+                 uint32_t conn)
+{
+  if (atomic_load (&request->frames_out) == 0)
+    return;
+  if (atomic_fetch_add (&request->frames_out, ENGINE_FRAMES_AWAITED) > 0)
+    while (!wait_for_wake (engine, &request->wake, conn))
+      ;
+  atomic_fetch_sub (&request->frames_out, ENGINE_FRAMES_AWAITED);
 }
 
 static int
@@ -237,17 +289,13 @@ carry_out (struct engine_conn *conn, struct core_event *event, void *buffer)
   event->slot = slot;
   request->event = *event;
   request->buffer = buffer;
-  request->done = request->local_go = false;
-  /* Left over from the slot's last use: posts that nobody had to wait for. */
-  while (sem_trywait (&request->wake) == 0)
-    ;
+  request->done = request->local_go = request->asleep = false;
   engine_step_locked (engine, event);
   serve_locked (engine, request, slot, conn->slot);
   error = request->error;
-  /* The buffer is the client's again only when no frame refers to it. */
-  while (atomic_load (&request->frames_out) > 0) {
+  if (atomic_load (&request->frames_out) > 0) {
     engine_unlock_and_send (engine);
-    wait_for_wake (engine, &request->wake, conn->slot);
+    wait_for_frames (engine, request, conn->slot);
     pthread_mutex_lock (&engine->lock);
   }
   give_request_locked (engine, slot);

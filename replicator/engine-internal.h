@@ -43,7 +43,8 @@ enum {
   ENGINE_WAIT_MS = 500, /* between looks at stopping () */
   ENGINE_SAMPLES = 10,  /* of a resync's progress */
   ENGINE_SAMPLE_MS = 500,
-  ENGINE_UNREAD_MAX = 8192, /* answers that the peer does not read; one
+  ENGINE_FRAMES_AWAITED = 1 << 16, /* in frames_out: its thread sleeps */
+  ENGINE_UNREAD_MAX = 8192,        /* answers that the peer does not read; one
                                 that does never has a hundredth of them */
 };
 
@@ -57,10 +58,16 @@ struct out_frame {
   bool counted;  /* in unread */
 };
 
+/* A request, and how its thread sleeps: under LOCK it sets asleep, and then
+ * waits for WAKE.  Who has news for it clears asleep, and posts WAKE once
+ * when LOCK is released.  At the end the same with FRAMES_AWAITED in
+ * frames_out instead of asleep: who takes the last frame off posts.
+ */
 struct engine_request {
   sem_t wake;
+  struct commit_waiter synced; /* its write's, on its way to EV_LOCAL_DONE */
   /* lock: */
-  bool local_go, done;
+  bool local_go, done, asleep;
   int error;
   struct core_event event; /* as it began */
   void *buffer;            /* data of a read or write */
@@ -166,7 +173,8 @@ struct engine {
   uint64_t ping_token, ping_us, rtt_us;
   /* What engine_unlock_and_send does. */
   bool need_flush;
-  uint32_t drop_link; /* 0: none */
+  uint32_t woken[CORE_REQUESTS_MAX], woken_count; /* requests */
+  uint32_t drop_link;                             /* 0: none */
 
   /* receiver thread only: */
   uint64_t rx_seq, rx_bytes;
@@ -194,7 +202,9 @@ uint64_t engine_now_ms (void);
 void engine_step_locked (struct engine *engine, struct core_event *event);
 /* Take the lock, step, release, send what was queued. */
 void engine_step (struct engine *engine, struct core_event *event);
-/* Release the lock, then send what steps under it have queued. */
+/* Release the lock, then send what steps under it have queued, and wake
+ * whom they had news for.
+ */
 void engine_unlock_and_send (struct engine *engine);
 void engine_log (struct engine *engine, const char *format, ...)
   __attribute__ ((format (printf, 2, 3)));
@@ -203,6 +213,10 @@ void engine_log (struct engine *engine, const char *format, ...)
  */
 void engine_log_once_locked (struct engine *engine, const char *format, ...)
   __attribute__ ((format (printf, 2, 3)));
+
+/* engine-client.c */
+/* Clients' writes are durable, or ERROR has happened (commit_on_done). */
+void engine_on_synced (void *engine, struct commit_waiter *list, int error);
 
 /* engine-status.c */
 /* The reason that VIEW gives, with what the engine knows beyond it; LOCK

@@ -60,7 +60,8 @@ frame_done (struct link_frame *link_frame)
   if (chunk != NO_SLOT)
     chunk_frame_done (engine, chunk);
   if (request != NO_SLOT &&
-      atomic_fetch_sub (&engine->requests[request].frames_out, 1) == 1)
+      atomic_fetch_sub (&engine->requests[request].frames_out, 1) ==
+        ENGINE_FRAMES_AWAITED + 1)
     sem_post (&engine->requests[request].wake);
 }
 
@@ -452,7 +453,7 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
   hash_wanted = engine->hash_wanted;
   hash = engine->hash_frame;
   if (data) {
-    if (engine->need_flush) {
+    if (engine->need_flush || engine->woken_count > 0) {
       engine_unlock_and_send (engine);
       pthread_mutex_lock (&engine->lock);
     }

@@ -219,6 +219,20 @@ drop_link_locked (struct engine *engine, const struct core_action *action)
   pthread_cond_broadcast (&engine->applied);
 }
 
+/* Its thread has news; if that is asleep, it is woken after the lock was
+ * released, so that it does not wake up only to wait for the lock.
+ */
+static void
+wake_request_locked (struct engine *engine, uint32_t slot)
+{
+  struct engine_request *request = &engine->requests[slot];
+
+  if (!request->asleep)
+    return;
+  request->asleep = false;
+  engine->woken[engine->woken_count++] = slot;
+}
+
 static void
 carry_out_locked (struct engine *engine, const struct core_action *action)
 {
@@ -229,13 +243,13 @@ carry_out_locked (struct engine *engine, const struct core_action *action)
   case ACT_LOCAL:
     request = &engine->requests[action->slot];
     request->local_go = true;
-    sem_post (&request->wake);
+    wake_request_locked (engine, action->slot);
     break;
   case ACT_COMPLETE:
     request = &engine->requests[action->slot];
     request->done = true;
     request->error = action->error;
-    sem_post (&request->wake);
+    wake_request_locked (engine, action->slot);
     break;
   case ACT_OPEN_DONE:
     conn = &engine->conns[action->slot];
@@ -329,12 +343,17 @@ engine_unlock_and_send (struct engine *engine)
 {
   bool flush = engine->need_flush;
   uint32_t drop = engine->drop_link;
+  uint32_t woken[CORE_REQUESTS_MAX], woken_count = engine->woken_count, i;
 
   engine->need_flush = false;
   engine->drop_link = 0;
+  engine->woken_count = 0;
+  memcpy (woken, engine->woken, woken_count * sizeof woken[0]);
   pthread_mutex_unlock (&engine->lock);
   if (flush)
     link_flush (engine->link);
+  for (i = 0; i < woken_count; i++)
+    sem_post (&engine->requests[woken[i]].wake);
   /* After the flush, so that a goodbye has a chance to leave. */
   if (drop != 0)
     link_drop (engine->link, drop);
@@ -482,6 +501,7 @@ open_parts (struct engine *engine, char *error, size_t error_size)
   engine->store = store_open (&store_config, &record, error, error_size);
   if (engine->store == NULL)
     return false;
+  store_on_synced (engine->store, engine_on_synced, engine);
   engine->size = store_size (engine->store);
   map = store_map (engine->store, &map_bytes);
   link_config.node = record.node;

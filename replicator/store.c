@@ -134,6 +134,21 @@ store_sync (struct store *store)
 }
 
 void
+store_start_sync (struct store *store, struct commit_waiter *waiter)
+{
+  commit_start (store->commit, waiter);
+}
+
+void
+store_on_synced (struct store *store,
+                 void (*synced) (void *opaque, struct commit_waiter *list,
+                                 int error),
+                 void *opaque)
+{
+  commit_on_done (store->commit, synced, opaque);
+}
+
+void
 store_sync_counts (struct store *store, uint64_t *syncs, uint64_t *served)
 {
   commit_counts (store->commit, syncs, served);

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "commit.h"
 #include "generation.h"
 #include "latency.h"
 
@@ -81,6 +82,14 @@ bool store_is_whole (const struct store *store);
  * same errno: never retry an fsync and believe it.
  */
 int store_sync (struct store *store);
+/* The same without sleeping for an fdatasync that another caller does: see
+ * commit_start, commit_on_done.
+ */
+void store_start_sync (struct store *store, struct commit_waiter *waiter);
+void store_on_synced (struct store *store,
+                      void (*synced) (void *opaque, struct commit_waiter *list,
+                                      int error),
+                      void *opaque);
 /* For counters: fdatasyncs begun, and callers served by them. */
 void store_sync_counts (struct store *store, uint64_t *syncs, uint64_t *served);
 /* As commit_histograms. */

@@ -78,11 +78,36 @@ fake_fdatasync (int fd)
 
 static struct commit *commit;
 
+/* One that comes by commit_start, and what it was told. */
+struct starter {
+  struct commit_waiter waiter; /* first */
+  atomic_int told;             /* how often */
+  int error;
+  int order; /* of being told, from 1 */
+};
+
+static atomic_int told_count;
+
+static void
+on_done (void *opaque, struct commit_waiter *list, int error)
+{
+  ck_assert_ptr_eq (opaque, &commit);
+  while (list != NULL) {
+    struct starter *starter = (struct starter *) list;
+
+    list = list->next;
+    starter->error = error;
+    starter->order = atomic_fetch_add (&told_count, 1) + 1;
+    atomic_fetch_add (&starter->told, 1);
+  }
+}
+
 static void
 setup (void)
 {
   commit = commit_new (FD);
   ck_assert_ptr_nonnull (commit);
+  commit_on_done (commit, on_done, &commit);
 }
 
 static void
@@ -216,6 +241,86 @@ START_TEST (a_failure_is_for_ever)
 }
 END_TEST
 
+/* Who starts a sync leads if nobody does, and is told by itself. */
+START_TEST (a_lonely_starter_is_told_at_once)
+{
+  struct starter starter = { .error = -1 };
+
+  commit_start (commit, &starter.waiter);
+  ck_assert_int_eq (starter.told, 1);
+  ck_assert_int_eq (starter.error, 0);
+  assert_counts (1, 1);
+}
+END_TEST
+
+static void *
+start_in_thread (void *opaque)
+{
+  struct starter *starter = opaque;
+
+  commit_start (commit, &starter->waiter);
+  return NULL;
+}
+
+/* A leader works, the next one is elected; those that start a sync then go
+ * on at once, and are told at the end of the next round, not of this one.
+ */
+static void
+check_starters (bool elected_starts, int error)
+{
+  struct starter starters[4] = { { .told = 0 } };
+  struct caller first, second = { .error = error };
+  pthread_t thread;
+
+  atomic_store (&gated, true);
+  atomic_store (&fail_errno, error);
+  atomic_store (&fail_call, error != 0 ? 2 : 0);
+  start (&first, 1);
+  wait_until (1, 0);
+  if (elected_starts)
+    ck_assert_int_eq (
+      pthread_create (&thread, NULL, start_in_thread, &starters[0]), 0);
+  else
+    start (&second, 1);
+  wait_until (1, 1);
+  for (unsigned i = elected_starts; i < 4; i++)
+    commit_start (commit, &starters[i].waiter);
+  atomic_store (&tickets, 1);
+  join (&first, 1, 0);
+  wait_until (2, 0);
+  for (unsigned i = 0; i < 4; i++)
+    ck_assert_int_eq (starters[i].told, 0);
+  atomic_store (&tickets, 2);
+  if (elected_starts)
+    ck_assert_int_eq (pthread_join (thread, NULL), 0);
+  else
+    join (&second, 1, error);
+  for (unsigned i = 0; i < 4; i++) {
+    ck_assert_int_eq (starters[i].told, 1);
+    ck_assert_int_eq (starters[i].error, error);
+    ck_assert_int_eq (starters[i].order, (int) i + 1);
+  }
+  assert_counts (2, elected_starts ? 5 : 6);
+}
+
+START_TEST (starters_do_not_sleep)
+{
+  check_starters (_i != 0, 0);
+}
+END_TEST
+
+START_TEST (starters_are_told_of_a_failure)
+{
+  struct starter late = { .error = 0 };
+
+  check_starters (_i != 0, EIO);
+  commit_start (commit, &late.waiter);
+  ck_assert_int_eq (late.told, 1);
+  ck_assert_int_eq (late.error, EIO);
+  ck_assert_int_eq (atomic_load (&calls), 2);
+}
+END_TEST
+
 START_TEST (an_interruption_is_no_failure)
 {
   atomic_store (&fail_call, 1);
@@ -258,8 +363,17 @@ write_and_sync (void *opaque)
   struct caller *caller = opaque;
 
   for (int i = 1; i <= ROUNDS; i++) {
+    struct starter starter = { .error = -1 };
+
     atomic_store (&written[caller->number], i);
-    ck_assert_int_eq (commit_sync (commit), 0);
+    if (caller->number % 2 == 0)
+      ck_assert_int_eq (commit_sync (commit), 0);
+    else {
+      commit_start (commit, &starter.waiter);
+      while (atomic_load (&starter.told) == 0)
+        sched_yield ();
+      ck_assert_int_eq (starter.error, 0);
+    }
     ck_assert_int_ge (atomic_load (&durable[caller->number]), i);
   }
   return NULL;
@@ -301,6 +415,9 @@ main (void)
   tcase_add_test (tcase, alone_each_call_is_one_sync);
   tcase_add_test (tcase, latecomers_share_the_next_one);
   tcase_add_test (tcase, a_failure_is_for_ever);
+  tcase_add_test (tcase, a_lonely_starter_is_told_at_once);
+  tcase_add_loop_test (tcase, starters_do_not_sleep, 0, 2);
+  tcase_add_loop_test (tcase, starters_are_told_of_a_failure, 0, 2);
   tcase_add_test (tcase, an_interruption_is_no_failure);
   tcase_add_test (tcase, numbers_wrap);
   tcase_add_test (tcase, what_was_written_before_is_durable_after);
