@@ -31,6 +31,14 @@ http_status ()
   http_get "$@" -o /dev/null -w '%{http_code}'
 }
 
+# health_says NAME PATTERN [CURL-OPTION...]: its line of health.
+health_says ()
+{
+  local line
+  line=$(http_get "$1" healthz "${@:3}")
+  [[ $line =~ $2 ]] || fail "$1 says \"$line\", not $2"
+}
+
 # metric NAME SAMPLE: the value of SAMPLE, a name with its labels.
 metric ()
 {

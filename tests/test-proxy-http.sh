@@ -17,8 +17,7 @@ h.flush ()
 try: h.pread (512, 1 << 40)
 except nbd.Error: pass'
 [ "$(http_status proxy healthz)" = 200 ]
-http_get proxy healthz | grep -q "^session [0-9]* with $(node_uri a);" ||
-  fail "$(http_get proxy healthz)"
+health_says proxy "^session [0-9]* with $(node_uri a);"
 status () { http_get proxy status.json | jq -r "$1"; }
 [ "$(status '.healthy, .live, .reconnects, .unanswered' | xargs)" = \
   'true true 0 0' ] || fail "$(status .)"
@@ -67,8 +66,7 @@ wait "$client" || fail 'the write has failed'
 kill_node b
 wait_for 20 '[ "$(status .live)" = false ]'
 [ "$(http_status proxy healthz)" = 503 ]
-http_get proxy healthz | grep -q '^no node serves this proxy' ||
-  fail "$(http_get proxy healthz)"
+health_says proxy '^no node serves this proxy'
 wait_for 20 'status "[.nodes[].problem | strings] | length == 2" | grep true'
 [ "$(metric proxy duetproxy_session_live)" = 0 ]
 [ "$(http_status proxy nothing) $(http_status proxy '')" = '404 200' ]
