@@ -113,3 +113,12 @@ stop_node a
 # Only loopback unless told.
 start_node a http=0.0.0.0:"${http_port[a]}" http-expose=yes
 health_says a '^[a-z]*: ' -H 'Host: any.example'
+stop_node a
+
+# What arbiter=etcd adds; nothing answers there.
+start_node a "$(http_of a)" file="$dir/c.img" arbiter=etcd \
+  etcd=http://127.0.0.1:1
+diff <(documented 'duet\|process') <(metric_names a) ||
+  fail 'the manual has other names with etcd'
+[ "$(metric a duet_arbiter_reached)" = 0 ]
+[ "$(metric a duet_lease_left_seconds)" = 0.000000 ]
