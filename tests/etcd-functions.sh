@@ -34,17 +34,23 @@ remove_network ()
   done
 }
 
+# A bridge, to which hosts are put.
+make_switch ()
+{
+  at_exit remove_network
+  ip netns add "$net-switch" 2> "$dir/ip.log" ||
+    skip "no network namespaces here: $(cat "$dir/ip.log")"
+  ip -n "$net-switch" link add name sw type bridge &&
+    ip -n "$net-switch" link set dev sw up || skip 'no bridges here'
+}
+
 # make_network MEMBERS: two nodes, two clients, so many hosts for etcd.
 make_network ()
 {
   local host
   require_root
   require_command ip nft nsenter etcd etcdctl
-  at_exit remove_network
-  ip netns add "$net-switch" 2> "$dir/ip.log" ||
-    skip "no network namespaces here: $(cat "$dir/ip.log")"
-  ip -n "$net-switch" link add name sw type bridge &&
-    ip -n "$net-switch" link set dev sw up || skip 'no bridges here'
+  make_switch
   members=(e1 e2 e3)
   members=("${members[@]:0:$1}")
   for host in a b c1 c2 "${members[@]}"; do

@@ -34,7 +34,7 @@ boot_guest ()
   mkfifo "$dir/guest.in" "$dir/guest.out"
   # Both ways are opened for both, so that neither end waits.
   exec {to_guest}<> "$dir/guest.in" {from_guest}<> "$dir/guest.out"
-  qemu-system-x86_64 -accel tcg,thread=multi -cpu max \
+  "${run_in[@]}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max \
     -smp "${guest_cpus:-2}" \
     -m "${guest_mib:-512}" -nodefaults -no-reboot -display none \
     -kernel "$GUEST/vmlinux" -initrd "$GUEST/initrd" \

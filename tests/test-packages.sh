@@ -39,6 +39,35 @@ if command -v systemd-analyze > /dev/null; then
 fi
 [ ! -s "$dir/verify.out" ] || fail "$(cat "$dir/verify.out")"
 
+# How much of the machine they can reach, by systemd's own scale: all of it
+# would be 10.0, which the option calls 100.
+if systemd-analyze security --help 2>&1 | grep -e --threshold > /dev/null; then
+  for unit in duet@disk.service duetproxy@disk.service; do
+    systemd-analyze security --offline=true --threshold=25 "$dir/$unit" \
+      > "$dir/security.out" 2>&1 || fail "$(tail -n 1 "$dir/security.out")"
+  done
+fi
+
+# The examples are what the programs that read them take.
+examples=$dir/root/usr/share/doc/nbdkit-plugin-duet/examples
+findmnt --verify --tab-file "$examples/fstab" > "$dir/fstab.out" 2>&1 ||
+  grep -q ' 0 parse errors' "$dir/fstab.out" || fail "$(cat "$dir/fstab.out")"
+/usr/bin/python3 -c 'import sys, xml.dom.minidom as m; m.parse (sys.argv[1])' \
+  "$examples/libvirt-disk.xml"
+[ "$(awk '$1 !~ /^#/ { print NF, $2 }' "$examples/nbdtab")" = \
+  '4 /run/duetproxy/disk.sock' ] || fail 'nbdtab'
+if command -v systemd-analyze > /dev/null; then
+  # nbd-client's own unit, as far as the order matters.
+  printf '%s\n' '[Unit]' DefaultDependencies=no Before=remote-fs-pre.target \
+    '[Service]' Type=oneshot ExecStart=/bin/true > "$dir/nbd@nbd0.service"
+  mkdir "$dir/nbd@nbd0.service.d"
+  cp "$examples/nbd-duet.conf" "$dir/nbd@nbd0.service.d/"
+  systemd-analyze verify --man=no "$dir"/duet*@disk.* \
+    "$dir/nbd@nbd0.service" 2>&1 | grep -E 'nbd@|cycle' |
+    grep -v 'is not executable: No such file' > "$dir/verify.out" || true
+fi
+[ ! -s "$dir/verify.out" ] || fail "$(cat "$dir/verify.out")"
+
 # nbdkit with the plugins of the scratch root.
 plugins=$(echo "$dir"/root/usr/lib/*/nbdkit/plugins)
 mkdir "$dir/bin"

@@ -4,11 +4,12 @@
 # the background and with relative paths.  Only the ports and the size are
 # others.
 . "$(dirname "$0")/functions.sh"
+. tests/guide-functions.sh
 
 require_command qemu-img qemu-io
 
 ln -s "$BUILD" "$dir/build"
-sed -n '/^## Run a pair/,/^##* [^R]/s/^    //p' README.md |
+code_of README.md 'Run a pair' |
   sed -e "s/10811/${nbd_port[a]}/; s/10812/${nbd_port[b]}/" \
       -e "s/7101/${link_port[a]}/; s/7102/${link_port[b]}/" \
       -e "s/control=[ab].ctl/& size=$SIZE/" \
