@@ -128,7 +128,8 @@ DUETCTL := \
   replicator/duetctl-text.c \
   replicator/duetctl-status.c \
   replicator/duetctl-events.c \
-  replicator/duetctl-verify.c
+  replicator/duetctl-verify.c \
+  replicator/duetctl-meta.c
 
 # Tests are found by name: check-NAME.c is a unit test program, sim*.c
 # together are the simulator, story*.c on the same parts tell the stories,

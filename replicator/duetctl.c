@@ -2,7 +2,8 @@
 /*
  * duetctl.c: the administrator's tool: asks a node on its control socket
  * and shows the answer to people, or to programs as JSON.  It knows
- * nothing that the node did not say, and never touches its files.
+ * nothing that the node did not say, and never touches its files, but for
+ * reading the one that it is told to show.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -29,6 +30,7 @@ enum {
   TAKES_REPAIR = 256,
   TAKES_STOP = 512,
   TAKES_RATE = 1024,
+  ASKS_NOBODY = 2048, /* and needs no socket */
 };
 
 enum { WAIT_POLL_MS = 100 };
@@ -298,6 +300,12 @@ run_events (const struct options *options)
                         (options->given & TAKES_ONCE) != 0);
 }
 
+static int
+run_dump_meta (const struct options *options)
+{
+  return dump_meta (options->word, (options->given & TAKES_JSON) != 0);
+}
+
 /* ------------------------------------------------------------- commands */
 
 static const struct {
@@ -321,6 +329,8 @@ static const struct {
     TAKES_JSON | TAKES_YES, run_discard },
   { "verify", NULL, "compare both copies, while they are in use",
     TAKES_JSON | TAKES_REPAIR | TAKES_STOP | TAKES_RATE, verify_node },
+  { "dump-meta", "FILE", "what a metadata file says; asks no node",
+    TAKES_JSON | ASKS_NOBODY, run_dump_meta },
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
@@ -329,6 +339,7 @@ static void
 show_help (void)
 {
   printf ("Usage: duetctl -s SOCKET COMMAND [OPTION...]\n"
+          "       duetctl dump-meta FILE [--json]\n"
           "\n"
           "Ask a duet node, or tell it what to do.  SOCKET is what the node\n"
           "was started with as control=SOCKET.\n"
@@ -385,7 +396,7 @@ run_command (struct options *options, int count, char **words)
       complain ("%s: say which %s.", words[0], commands[i].word);
     else if (options->given & ~commands[i].takes)
       complain ("%s: one of the options is not for this command.", words[0]);
-    else if (options->socket == NULL)
+    else if (options->socket == NULL && !(commands[i].takes & ASKS_NOBODY))
       complain ("which node?  Give its control socket with -s SOCKET.");
     else {
       options->word = words[most - 1];

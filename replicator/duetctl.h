@@ -8,6 +8,7 @@
  *   duetctl-status.c  the table of a status
  *   duetctl-events.c  a line for each change
  *   duetctl-verify.c  a comparison, watched to its end
+ *   duetctl-meta.c    what a metadata file says, without a node
  */
 #ifndef DUET_DUETCTL_H
 #define DUET_DUETCTL_H
@@ -60,6 +61,11 @@ int follow_events (const char *path, bool json, bool once);
 
 /* Begin with REQUEST, which is taken, and wait for the end; exit status. */
 int run_verify (const char *path, json_t *request, bool json);
+
+/* Show the metadata file PATH, whether a node runs on it or not; exit
+ * status: EXIT_REFUSED if a node could not start with it.
+ */
+int dump_meta (const char *path, bool json);
 
 /* Rounded down: 100 % means that nothing is left. */
 void show_bar (FILE *out, const char *name, uint64_t done, uint64_t total);

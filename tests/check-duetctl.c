@@ -3,11 +3,13 @@
  * check-duetctl.c: duetctl as people call it: what it asks of a node, what
  * it prints, and its exit status.
  */
+#include <jansson.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/wait.h>
 
 #include "check-control.h"
+#include "meta.h"
 
 /* Run it with ARGUMENTS; its output, both kinds, in OUTPUT. */
 static int
@@ -71,6 +73,11 @@ static const struct {
   { "-s %s verify --rate=fast", 2, { "not a number of bytes" } },
   { "-s %s verify --rate=5MM", 2, { "not a number of bytes" } },
   { "-s %s verify --yes", 2, { "not for this command" } },
+  { "dump-meta", 2, { "say which FILE" } },
+  { "dump-meta %s.not", 1, { "No such file" } },
+  { "dump-meta %s", 1, { "No such device" } }, /* a socket */
+  { "dump-meta /dev/zero", 1, { "a regular file" } },
+  { "dump-meta --rate=1 %s.not", 2, { "not for this command" } },
   { "-s %s wait primary", 0, { "" } },
   { "-s %s wait primary --timeout 0.5", 0, { "" } },
   { "-s %s wait serving --timeout=0", 0, { "" } },
@@ -288,6 +295,123 @@ START_TEST (duetctl_takes_any_answer)
 }
 END_TEST
 
+/* ------------------------------------------------------- metadata files */
+
+/* A volume of four map pages, the first of which has two bits set. */
+static const struct gen_record meta_record = {
+  .volume = 0xabc,
+  .node = 0x1111,
+  .peer = 0x2222,
+  .size = UINT64_C (400) << 30,
+  .region_size = 4 << 20,
+  .data = DATA_CURRENT,
+  .primary = 0x1111,
+  .both = true,
+  .answered = true,
+  .history_count = 2,
+  .history = { { .gen = { 8, 0x88 }, .kind = GEN_JOIN, .made_s = 1700000000 },
+               { .gen = { 7, 0x77 },
+                 .client = 0xc1,
+                 .session = 3,
+                 .kind = GEN_SOLO } },
+  .attempt = { .gen = { 9, 0x99 }, .kind = GEN_SOLO },
+  .attempt_revision = 42,
+};
+
+static void
+put_bytes (FILE *file, long offset, const uint8_t *bytes, size_t length)
+{
+  ck_assert_int_eq (fseek (file, offset, SEEK_SET), 0);
+  ck_assert_uint_eq (fwrite (bytes, 1, length, file), length);
+}
+
+static void
+put_meta (FILE *file)
+{
+  struct gen_record older = meta_record;
+  uint8_t bytes[META_PAGE], bits[MARKS_PAGE_BYTES] = { 0x81 };
+
+  meta_encode (&meta_record, 12, bytes);
+  put_bytes (file, META_SLOT, bytes, META_SLOT);
+  older.attempt.kind = GEN_NONE;
+  meta_encode (&older, 11, bytes);
+  put_bytes (file, 0, bytes, META_SLOT);
+  for (uint32_t page = 0; page < 4; page++) {
+    meta_encode_page (page, bits, bytes);
+    put_bytes (file, META_MAP_OFFSET + (long) page * META_PAGE, bytes,
+               META_PAGE);
+    bits[0] = 0;
+  }
+}
+
+static const struct {
+  long damage; /* offset of a byte that is changed; -1: none */
+  int status;
+  const char *parts[9]; /* that it says */
+} metas[] = {
+  { -1,
+    0,
+    { ", not in use\n", "slot 0      valid, sequence 11, ",
+      "slot 1      valid, sequence 12, 8.0000000000000088 (join), the newest\n",
+      "volume      0000000000000abc, 400 GiB in regions of 4 MiB\n",
+      "data        current: holds all",
+      "members     0000000000001111 (this node), 0000000000002222\n",
+      "attempt     9.0000000000000099 (solo), asked of etcd at revision 42",
+      "            7.0000000000000077 (solo), for client 00000000000000c1, "
+      "session 3\n",
+      "map         2 of 102400 regions set: at most 8 MiB may differ" } },
+  { META_SLOT + 200,
+    0,
+    { "slot 1      checksum mismatch\n",
+      "sequence 11, 8.0000000000000088 "
+      "(join), the newest\n" } },
+  /* Of the last page only what the volume needs counts. */
+  { META_MAP_OFFSET + 3 * META_PAGE + 5,
+    0,
+    { "4482 of 102400 regions set", "1 of 4 pages are damaged" } },
+  { META_MAP_OFFSET + META_PAGE,
+    0,
+    { "32642 of 102400 regions set", "1 of 4 pages are damaged" } },
+  { -2, 1, { "never written", "begins its creation again" } },
+  { -3, 1, { "not duet metadata", "FILE.duet beside" } },
+};
+
+START_TEST (duetctl_shows_metadata)
+{
+  static char output[ANSWER_BYTES];
+  static const uint8_t other[] = "another file";
+  char arguments[256], name[128];
+  FILE *file;
+
+  snprintf (name, sizeof name, "%s.duet", path);
+  file = fopen (name, "w+e");
+  ck_assert_ptr_nonnull (file);
+  if (metas[_i].damage >= -1)
+    put_meta (file);
+  if (metas[_i].damage >= 0)
+    put_bytes (file, metas[_i].damage, (const uint8_t *) "!", 1);
+  if (metas[_i].damage == -3)
+    put_bytes (file, 0, other, sizeof other);
+  ck_assert_int_eq (fclose (file), 0);
+  snprintf (arguments, sizeof arguments, "dump-meta %s", name);
+  ck_assert_int_eq (run_duetctl (arguments, output), metas[_i].status);
+  for (int i = 0; i < 9 && metas[_i].parts[i] != NULL; i++)
+    ck_assert_msg (strstr (output, metas[_i].parts[i]) != NULL,
+                   "no \"%s\" in:\n%s", metas[_i].parts[i], output);
+  snprintf (arguments, sizeof arguments, "dump-meta --json %s 2> /dev/null",
+            name);
+  run_duetctl (arguments, output);
+
+  json_t *dump = json_loads (output, JSON_DISABLE_EOF_CHECK, NULL);
+  ck_assert_ptr_nonnull (dump);
+  ck_assert_int_eq (json_is_object (json_object_get (dump, "record")),
+                    metas[_i].status == 0);
+  ck_assert (json_is_false (json_object_get (dump, "locked")));
+  json_decref (dump);
+  ck_assert_int_eq (unlink (name), 0);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -303,6 +427,7 @@ main (void)
   tcase_add_test (tcase, duetctl_asks_before_a_discard);
   tcase_add_loop_test (tcase, duetctl_tells_wishes, 0, COUNT (wishes));
   tcase_add_loop_test (tcase, duetctl_takes_any_answer, 0, COUNT (answers));
+  tcase_add_loop_test (tcase, duetctl_shows_metadata, 0, COUNT (metas));
   runner = srunner_create (suite);
   srunner_run_all (runner, CK_NORMAL);
   failed = srunner_ntests_failed (runner);
