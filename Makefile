@@ -35,6 +35,7 @@ PURE := \
   replicator/core-pace.c \
   replicator/core-disk.c \
   replicator/core-admin.c \
+  replicator/core-pause.c \
   replicator/core-news.c \
   replicator/core-verify.c \
   replicator/core-check.c \

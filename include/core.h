@@ -36,6 +36,7 @@ enum {
   CORE_REGION_IDLE_MS = 10000, /* a region bit outlives its last write */
   CORE_ATTEMPT_MS = 50,        /* fresh attempt to reach the peer */
   CORE_RECONNECT_MS = 250,     /* longest time between attempts */
+  CORE_PAUSED_MS = 10000,      /* between looks at a peer that is paused */
   CORE_RETRY_MS = 1000,        /* least time between switches by request,
                                    and between refused handshakes */
   CORE_ZERO_RATE = 10 * 1024,  /* bytes in a ms that a disk may need for a
@@ -188,6 +189,10 @@ enum core_admin {
   ADMIN_DISCARD, /* diverged: this copy is given up for the peer's */
   ADMIN_VERIFY,  /* compare both copies; it goes on by itself */
   ADMIN_VERIFY_STOP,
+  ADMIN_PAUSE,  /* no link until ADMIN_RESUME; a backup steps back first */
+  ADMIN_RESUME, /* the link may come about again */
+  ADMIN_RESYNC, /* the peer's whole copy is compared and made equal */
+  ADMIN_KINDS,
 };
 
 struct core_wish {
@@ -384,6 +389,8 @@ struct core_view {
   uint32_t fork;              /* then: generations that only this node has */
   bool refused;               /* reason: why the last link was refused */
   uint64_t peer_size_bytes;   /* then: of the peer's volume */
+  bool paused;                /* the link, by this node's operator */
+  bool peer_paused;           /* by the peer's, as far as known */
   bool serving;               /* client requests are carried out */
   bool linked;                /* a link is up and decided */
   bool resyncing;             /* source of a resync or reconcile */

@@ -87,7 +87,12 @@ enum {
   /* over; arg = errno */                                                  \
   X (WIRE_HANDOVER, "handover", false)                                     \
   /* primary: my operator wants you to ask for my role; arg as there */    \
-  X (WIRE_SWITCH_OFFER, "switch-offer", false)
+  X (WIRE_SWITCH_OFFER, "switch-offer", false)                             \
+  /* primary: step back, my operator wants you to */                       \
+  X (WIRE_YIELD, "yield", false)                                           \
+  /* backup: I cannot be chosen any more (durably noted): go on alone; */  \
+  /* arg = 1: and my operator has paused the link */                       \
+  X (WIRE_YIELDED, "yielded", false)
 #define WIRE_TYPE_ENUM(name, word, payload) name,
 enum wire_type { WIRE_TYPES (WIRE_TYPE_ENUM) WIRE_TYPE_COUNT };
 
@@ -113,6 +118,7 @@ enum wire_bye {
   WIRE_BYE_DEADLINE,  /* hello or decision took too long */
   WIRE_BYE_PROTOCOL,  /* a frame that makes no sense here */
   WIRE_BYE_STORE,     /* my store failed and I could not note it */
+  WIRE_BYE_PAUSE,     /* my operator has paused the link */
 };
 
 /* A header, decoded. */
@@ -139,7 +145,8 @@ struct wire_hello {
 };
 
 enum wire_feature {
-  WIRE_ETCD = 1, /* arbiter=etcd */
+  WIRE_ETCD = 1,   /* arbiter=etcd */
+  WIRE_PAUSED = 2, /* my operator has paused the link: part again */
 };
 
 /* What an acceptor's greeting says to the dialler. */

@@ -146,16 +146,6 @@ on_promote (struct engine *engine, json_t *request)
 }
 
 static json_t *
-on_discard (struct engine *engine, json_t *request)
-{
-  const char *command;
-
-  if (json_unpack (request, "{s:s !}", "command", &command) == -1)
-    return commands_refusal ("discard takes no arguments");
-  return do_wish (engine, &(struct core_wish){ .kind = ADMIN_DISCARD });
-}
-
-static json_t *
 on_verify (struct engine *engine, json_t *request)
 {
   struct core_wish wish = { .kind = ADMIN_VERIFY };
@@ -175,6 +165,52 @@ on_verify (struct engine *engine, json_t *request)
   return do_wish (engine, &wish);
 }
 
+/* A command without arguments: its name says all. */
+static json_t *
+on_bare (struct engine *engine, json_t *request, const char *name,
+         enum core_admin kind)
+{
+  const char *command;
+  char reason[REASON];
+
+  if (json_unpack (request, "{s:s !}", "command", &command) == -1) {
+    snprintf (reason, sizeof reason, "%s takes no arguments", name);
+    return commands_refusal (reason);
+  }
+  return do_wish (engine, &(struct core_wish){ .kind = kind });
+}
+
+static json_t *
+on_discard (struct engine *engine, json_t *request)
+{
+  return on_bare (engine, request, "discard", ADMIN_DISCARD);
+}
+
+static json_t *
+on_pause (struct engine *engine, json_t *request)
+{
+  return on_bare (engine, request, "pause", ADMIN_PAUSE);
+}
+
+static json_t *
+on_resume (struct engine *engine, json_t *request)
+{
+  return on_bare (engine, request, "resume", ADMIN_RESUME);
+}
+
+static json_t *
+on_resync (struct engine *engine, json_t *request)
+{
+  const char *command;
+  int full;
+
+  if (json_unpack (request, "{s:s, s:b !}", "command", &command, "full",
+                   &full) == -1 ||
+      !full)
+    return commands_refusal ("resync takes \"full\", which must be true");
+  return do_wish (engine, &(struct core_wish){ .kind = ADMIN_RESYNC });
+}
+
 static const struct {
   const char *name;
   json_t *(*handle) (struct engine *engine, json_t *request);
@@ -182,6 +218,8 @@ static const struct {
   { "status", on_status },         { "events", on_events },
   { "switchover", on_switchover }, { "promote", on_promote },
   { "discard", on_discard },       { "verify", on_verify },
+  { "pause", on_pause },           { "resume", on_resume },
+  { "resync", on_resync },
 };
 
 static json_t *

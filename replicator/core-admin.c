@@ -48,6 +48,8 @@ no_switch (const struct core *core)
 {
   if (core->failed_now || core->record.data == DATA_FAILED)
     return "this node's store has failed";
+  if (core->paused || core->peer_paused)
+    return pause_reason (core);
   if (core->phase == LINK_NONE || core->phase == LINK_DROPPING)
     return core->admin.asked
       ? "the link was lost in the middle of it: the status says what became "
@@ -141,7 +143,8 @@ on_switch_offer (struct core *core, uint64_t how)
     return;
   }
   if (core->failed_now || core->stopping || core->change != GEN_NONE ||
-      core->switching != SWITCH_NONE || !etcd_lets_switch (core))
+      core->switching != SWITCH_NONE || core->yield != YIELD_NONE ||
+      !etcd_lets_switch (core))
     link_send (core, WIRE_SWITCH_DENY)->frame.arg = WIRE_DENY_BUSY;
   else
     link_ask_switch (core, &operator_conn, how);
@@ -198,6 +201,9 @@ no_force (const struct core *core)
            "there is nothing to force";
   if (core->phase == LINK_DECIDED && core->relation == REL_TARGET)
     return "the peer is connected and has the newer copy";
+  if (core->admin.attempt != 0 && core->attempt_held >= core->admin.attempt)
+    return "the peer is there and has the newer copy, but the link is paused: "
+           "say duetctl resume, or stop the peer first";
   if (!record->both && record->answered && !record->discard)
     return "this node is alone in its generation and serves: there is nothing "
            "to force";
@@ -300,6 +306,208 @@ advance_discard (struct core *core)
   }
 }
 
+/* --------------------------------------------------- pause and resume */
+
+bool
+admin_pauses (const struct core *core)
+{
+  return core->admin.busy && core->admin.wish.kind == ADMIN_PAUSE;
+}
+
+/* A change of role, of members or of the link is under way. */
+static bool
+in_between (const struct core *core)
+{
+  return core->change != GEN_NONE || !core_settled (core) ||
+    etcd_undecided (core) || core->sync == SYNC_JOIN ||
+    core->phase == LINK_DRAINING || core->phase == LINK_HELLO ||
+    core->relation == REL_CREATE;
+}
+
+/* Why this node cannot be kept apart from its peer. */
+static const char *
+no_pause (const struct core *core)
+{
+  if (core->paused)
+    return "the link is paused already";
+  if (core->failed_now)
+    return "this node's store has failed: it links to nobody";
+  if (core->record.data == DATA_BLANK)
+    return "this node is blank: it has nothing to be kept apart";
+  if (in_between (core))
+    return NULL;
+  if (core->phase == LINK_DECIDED && core->relation == REL_DIVERGED)
+    return "both copies were written apart from each other: no data flows";
+  if (core->phase == LINK_DECIDED && core->relation == REL_SYNC)
+    return core->record.primary == 0
+      ? "no node is primary yet: the first client that opens one decides"
+      : etcd_lets_switch (core)
+      ? NULL
+      : "etcd does not let the primary go on alone now: see the status";
+  if (core->phase != LINK_DECIDED && !pause_fits (core))
+    return "the peer is not connected, and which node goes on alone is not "
+           "decided: there is no link to pause";
+  return NULL;
+}
+
+/* Both are members: the backup steps back.  WHY it cannot yet, or NULL. */
+static const char *
+ask_to_yield (struct core *core)
+{
+  const char *why = not_yet (core);
+
+  if (why != NULL)
+    return why;
+  core->admin.asked = true;
+  if (core_is_primary (core)) {
+    core->yield_asked = true;
+    link_send (core, WIRE_YIELD);
+  }
+  else
+    pause_yield (core);
+  return NULL;
+}
+
+/* At the primary: the backup has stepped back, the link is dropped. */
+void
+admin_yielded (struct core *core)
+{
+  struct admin *admin = &core->admin;
+
+  if (!admin->busy || !admin->asked)
+    return;
+  if (admin->wish.kind == ADMIN_PAUSE)
+    core->paused = true;
+  if (admin->wish.kind == ADMIN_RESYNC) {
+    marks_dirty_all (core->marks);
+    admin->marked = true;
+  }
+}
+
+static const char lost_meanwhile[] =
+  "the link was lost in the middle of it: the status says what became of it";
+
+/* It waits for the peer's word, or for this node to be alone. */
+static void
+advance_yielding (struct core *core, bool done)
+{
+  bool apart = core->phase == LINK_NONE || core->phase == LINK_DROPPING;
+  bool told = core->paused || core->admin.marked;
+
+  if (done)
+    answer (core, 0, NULL);
+  else if (core->failed_now)
+    answer (core, EIO, "this node's store has failed");
+  else if (apart && !told)
+    answer (core, EPERM, lost_meanwhile);
+  else if (core->now_ms >= core->admin.deadline_ms) {
+    if (core->paused && admin_pauses (core))
+      pause_end (core);
+    answer (core, ETIMEDOUT,
+            told ? "this node could not go on alone in time: see the status"
+                 : "the peer did not step back in time");
+  }
+}
+
+static void
+advance_pause (struct core *core)
+{
+  const char *why;
+  bool apart = core->phase == LINK_NONE || core->phase == LINK_DROPPING;
+
+  if (core->admin.asked) {
+    advance_yielding (
+      core, core->paused && apart && pause_fits (core) && !in_between (core));
+    return;
+  }
+  why = no_pause (core);
+  if (why != NULL) {
+    answer (core, EPERM, why);
+    return;
+  }
+  why = "the link is being settled";
+  if (!in_between (core) && core->relation == REL_SYNC)
+    why = ask_to_yield (core);
+  else if (!in_between (core) && pause_fits (core)) {
+    core->paused = true;
+    link_bye (core, WIRE_BYE_PAUSE, PAUSED_HERE);
+    answer (core, 0, NULL);
+    return;
+  }
+  if (why != NULL && core->now_ms >= core->admin.deadline_ms)
+    answer (core, ETIMEDOUT, why);
+}
+
+static const char *
+resume (struct core *core)
+{
+  if (!core->paused)
+    return core->peer_paused
+      ? "the link is paused at the peer, not here: say it there"
+      : "the link is not paused";
+  pause_end (core);
+  return NULL;
+}
+
+/* ------------------------------------------------------- full resync */
+
+static const char *
+no_resync (const struct core *core)
+{
+  const struct gen_record *record = &core->record;
+
+  if (core->failed_now || record->data != DATA_CURRENT || record->discard)
+    return "this copy is not the current one: ask the node that serves";
+  if (core->phase == LINK_DECIDED && core->relation == REL_DIVERGED)
+    return "both copies were written apart from each other: give one up with "
+           "duetctl discard first";
+  if (!core_is_primary (core) || core->relation == REL_TARGET)
+    return "this node is not primary: ask the other one";
+  if (in_between (core))
+    return NULL;
+  if (core->phase != LINK_DECIDED && record->both)
+    return "the peer is not connected, and which node goes on alone is not "
+           "decided";
+  if (core->phase == LINK_DECIDED && core->relation == REL_SYNC &&
+      !etcd_lets_switch (core))
+    return "etcd does not let the primary go on alone now: see the status";
+  return NULL;
+}
+
+/* All of the peer's copy counts as different: durably, so that it does also
+ * after a restart.  It is a target, or will be when it comes.
+ */
+static void
+advance_resync (struct core *core)
+{
+  const struct gen_record *record = &core->record;
+  const char *why;
+  bool alone = !record->both || core->relation == REL_SYNC;
+
+  if (core->admin.asked) {
+    advance_yielding (core,
+                      core->admin.marked && alone && !in_between (core) &&
+                        !marks_pages_urgent (core->marks) && !core->map_flight);
+    return;
+  }
+  why = no_resync (core);
+  if (why != NULL) {
+    answer (core, EPERM, why);
+    return;
+  }
+  why = "the link is being settled";
+  if (!in_between (core) && core->relation == REL_SYNC)
+    why = ask_to_yield (core);
+  else if (!in_between (core) && !record->both) {
+    core->admin.asked = core->admin.marked = true;
+    link_drop_now (core, "all of the peer's copy is to be compared");
+    marks_dirty_all (core->marks);
+    return;
+  }
+  if (why != NULL && core->now_ms >= core->admin.deadline_ms)
+    answer (core, ETIMEDOUT, why);
+}
+
 /* ----------------------------------------------------- all commands */
 
 void
@@ -341,6 +549,10 @@ admin_advance (struct core *core)
     answer_now (core, verify_begin (core, &core->admin.wish));
     break;
   case ADMIN_VERIFY_STOP: answer_now (core, verify_stop (core)); break;
+  case ADMIN_PAUSE: advance_pause (core); break;
+  case ADMIN_RESUME: answer_now (core, resume (core)); break;
+  case ADMIN_RESYNC: advance_resync (core); break;
+  case ADMIN_KINDS: break;
   }
 }
 

@@ -110,7 +110,7 @@ same_arbiter (const struct core *core)
 {
   const struct wire_hello *peer = &core->peer_hello;
 
-  return (peer->features == WIRE_ETCD) == core_by_etcd (core) &&
+  return ((peer->features & WIRE_ETCD) != 0) == core_by_etcd (core) &&
     peer->lease_ms == core->config.lease_ms &&
     peer->grace_ms == core->config.grace_ms;
 }
@@ -128,6 +128,8 @@ link_decide (struct core *core)
   core->consent = false;
   core->progress_ms = core->now_ms;
   link_deadline_in (core);
+  if (pause_holds (core, verdict))
+    return;
   if (verdict <= GEN_CREATE_PEER && core->record.peer != peer->node) {
     core->record.peer = peer->node;
     core_save (core, true);
@@ -288,7 +290,7 @@ on_switch_request (struct core *core, uint64_t how)
   if (fits && core->switching == SWITCH_ASKED &&
       core->record.node > core->peer_hello.record.node)
     core->switching = SWITCH_NONE;
-  if (!fits || core->switching != SWITCH_NONE ||
+  if (!fits || core->switching != SWITCH_NONE || core->yield_asked ||
       (mine &&
        (core->sync != SYNC_OFF || !core->peer_joined ||
         (client_any_plain (core) && !(how & WIRE_SWITCH_END_PLAIN))))) {

@@ -120,6 +120,11 @@ check_generation (const struct core *core)
   }
   assert (core->sb_durable <= core->sb_version);
   assert (core->gen_version <= core->sb_version);
+  /* Nobody waits to be chosen behind a paused link. */
+  if (core->paused && !pause_fits (core))
+    assert (admin_pauses (core) || core->stopping);
+  if (core->paused && core->phase == LINK_DECIDED)
+    assert (core->yield == YIELD_TOLD);
   if (core_may_serve (core)) {
     /* I2, I7 */
     assert (record->data == DATA_CURRENT);

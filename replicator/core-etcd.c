@@ -125,6 +125,8 @@ wish_alone (const struct core *core)
     return GEN_NONE;
   if (core->consent)
     return core_is_primary (core) ? GEN_SOLO : GEN_TAKEOVER;
+  if (core->paused)
+    return GEN_NONE;
   /* A node that has just started gives its peer time to do so, too. */
   if (core->link_reason == NULL &&
       core->now_ms < core->start_ms + core->config.grace_ms)

@@ -12,6 +12,7 @@
  *   core-client.c    connections that are open, requests
  *   core-sync.c      resync and reconcile: source and target
  *   core-pace.c      how many chunks may be on their way
+ *   core-pause.c     a link that the operator has paused
  *   core-disk.c      a disk that does not answer
  *   core-admin.c     the administrator's commands
  *   core-news.c      is there anything to tell?
@@ -82,6 +83,14 @@ enum switch_phase {
   SWITCH_ASKED,    /* I want to be primary, request sent */
   SWITCH_GRANTING, /* the peer wants to: my requests drain */
   SWITCH_GRANTED,  /* grant sent, its generation awaited */
+};
+
+/* A backup gives up being chosen (core-pause.c). */
+enum yield_phase {
+  YIELD_NONE,
+  YIELD_WANTED, /* as soon as nothing else is under way */
+  YIELD_SAVING, /* its word is being made durable */
+  YIELD_TOLD,   /* the peer will drop the link */
 };
 
 enum conn_state { CONN_FREE, CONN_OPENING, CONN_OPEN, CONN_ENDED };
@@ -201,6 +210,7 @@ struct admin {
   bool asked;         /* the peer was asked, or offered the role */
   const char *denied; /* its answer, when it was no */
   uint64_t attempt;   /* FORCE: to reach the peer, must fail; 0: none yet */
+  bool marked;        /* RESYNC: all of the peer's copy is marked */
   uint64_t deadline_ms;
 };
 
@@ -334,10 +344,16 @@ struct core {
    * needs a fresh one waits until failed reaches its number.
    */
   uint64_t attempt, attempt_wanted, attempt_failed;
+  uint64_t attempt_held; /* as failed; but the peer is there, paused and
+                            newer, so that it must not be passed over */
   bool attempt_flight;
   bool attempt_patient; /* it may take longer than a fresh one */
   uint64_t reconnect_ms, reconnect_wait_ms;
-  bool t1_plain; /* plain clients wait for an immediate T1 */
+  bool paused;      /* by this node's operator: no link */
+  bool peer_paused; /* by the peer's, when it was last heard of */
+  enum yield_phase yield;
+  bool yield_asked; /* primary: the peer, on this link */
+  bool t1_plain;    /* plain clients wait for an immediate T1 */
   uint64_t t1_attempt;
   bool consent;         /* the peer declared itself unfit on the
                                    link just lost: T1 or T2 by its word */
@@ -401,6 +417,12 @@ struct core {
   "the data file gave an error: mend its disk and restart this node"
 #define CORE_METADATA_ERROR \
   "cannot write the metadata file: mend its disk and restart this node"
+
+/* Reasons for there being no link (core-pause.c). */
+#define PAUSED_HERE \
+  "the link is paused by this node's operator: say duetctl resume"
+#define PAUSED_THERE \
+  "the link is paused by the peer's operator: say duetctl resume there"
 
 /* core.c */
 uint64_t core_random (struct core *core);
@@ -482,6 +504,16 @@ uint64_t lease_wait_ms (const struct core *core);
 uint64_t lease_deadline (const struct core *core);
 void lease_check (const struct core *core);
 
+/* core-pause.c */
+void on_yield (struct core *core);
+void on_yielded (struct core *core, uint64_t paused);
+void pause_yield (struct core *core);
+void pause_advance (struct core *core);
+bool pause_fits (const struct core *core);
+void pause_end (struct core *core);
+bool pause_holds (struct core *core, enum gen_verdict verdict);
+const char *pause_reason (const struct core *core);
+
 /* core-disk.c */
 void disk_advance (struct core *core);
 uint64_t disk_late_ms (const struct core *core);
@@ -492,6 +524,8 @@ void on_admin (struct core *core, const struct core_event *event);
 void on_switch_offer (struct core *core, uint64_t how);
 uint64_t admin_why_denied (const struct core *core);
 void admin_denied (struct core *core, uint64_t why);
+bool admin_pauses (const struct core *core);
+void admin_yielded (struct core *core);
 void admin_advance (struct core *core);
 uint64_t admin_deadline (const struct core *core);
 

@@ -83,12 +83,15 @@ lease_yielded (struct core *core)
   core->peer_yielded = true;
 }
 
-/* From when on does no lease of the peer's stand in this node's way? */
+/* From when on does no lease of the peer's stand in this node's way?  One
+ * that has stepped back gives its peer that time in any case.
+ */
 uint64_t
 lease_free_ms (const struct core *core)
 {
-  return core->peer_yielded ? 0
-                            : later (core->granted_ms, core->config.grace_ms);
+  return core->peer_yielded && !core->record.discard
+    ? 0
+    : later (core->granted_ms, core->config.grace_ms);
 }
 
 /* ------------------------------------------------------------------- both */

@@ -43,7 +43,8 @@ link_fill_hello (struct core *core)
   core->hello = (struct wire_hello){
     .record = core->record,
     .boot = core->config.boot,
-    .features = core_by_etcd (core) ? WIRE_ETCD : 0,
+    .features = (core_by_etcd (core) ? WIRE_ETCD : 0u) |
+      (core->paused ? WIRE_PAUSED : 0u),
     .lease_ms = core->config.lease_ms,
     .grace_ms = core->config.grace_ms,
   };
@@ -74,6 +75,8 @@ link_lose (struct core *core, const char *reason)
   core->notice_pending = false;
   core->marks_sent = core->marks_due = false;
   core->switch_granted = false;
+  core->yield = YIELD_NONE;
+  core->yield_asked = false;
   lease_reset (core);
   sync_reset (core);
   if (core->record.both) {
@@ -131,7 +134,9 @@ on_link_down (struct core *core, const struct core_event *event)
    * would one whose store has failed: do not hold clients up for it at
    * every turn.
    */
-  if (!core->was_decided || core->refusal != NULL || core->consent)
+  if (core->peer_paused)
+    core->reconnect_ms += CORE_PAUSED_MS;
+  else if (!core->was_decided || core->refusal != NULL || core->consent)
     core->reconnect_ms += CORE_RETRY_MS;
   if (!core->was_decided)
     core->attempt_failed = core->attempt;
@@ -185,6 +190,7 @@ on_connect_failed (struct core *core)
   if (!core->attempt_flight)
     return;
   core->attempt_flight = false;
+  core->peer_paused = false;
   core->attempt_failed = core->attempt;
   core->reconnect_wait_ms = core->reconnect_wait_ms * 2 + 10;
   if (core->reconnect_wait_ms > CORE_RECONNECT_MS)
@@ -229,6 +235,9 @@ on_bye (struct core *core, uint64_t why)
     reason = "the peer was stopped";
   else if (why == WIRE_BYE_STORE)
     reason = "the peer's store failed";
+  else if (why == WIRE_BYE_PAUSE)
+    reason = PAUSED_THERE;
+  core->peer_paused = why == WIRE_BYE_PAUSE;
   lease_yielded (core);
   link_drop_now (core, reason);
 }
@@ -288,6 +297,8 @@ on_decided_frame (struct core *core, const struct core_event *event)
   case WIRE_SWITCH_GRANT: on_switch_grant (core); break;
   case WIRE_SWITCH_DENY: on_switch_deny (core, frame->arg); break;
   case WIRE_SWITCH_OFFER: on_switch_offer (core, frame->arg); break;
+  case WIRE_YIELD: on_yield (core); break;
+  case WIRE_YIELDED: on_yielded (core, frame->arg); break;
   case WIRE_PING: on_ping (core, frame->arg); break;
   case WIRE_HASH_REQUEST:
     if (core->relation != REL_TARGET &&
@@ -331,7 +342,8 @@ waits_for_peer (const struct core *core)
   if (core->phase != LINK_DECIDED)
     return false;
   return core->relation == REL_CREATE || core->sync == SYNC_MARKS ||
-    (core->relation == REL_SYNC && !core->peer_joined) || core->failed_now;
+    (core->relation == REL_SYNC && !core->peer_joined) || core->failed_now ||
+    core->yield == YIELD_TOLD;
 }
 
 /* While this node's own store is at the peer's frames it reads nothing
@@ -393,7 +405,8 @@ link_tick (struct core *core)
   }
   beat (core);
   if (core->phase == LINK_NONE && !core->failed_now && !core->stopping &&
-      !core->attempt_flight && core->now_ms >= core->reconnect_ms)
+      !core->attempt_flight && !core->paused &&
+      core->now_ms >= core->reconnect_ms)
     start_attempt (core);
 }
 
@@ -457,7 +470,7 @@ link_deadline (const struct core *core)
   uint64_t beat_ms, dead_ms, stalled_ms;
 
   if (core->phase == LINK_NONE && !core->failed_now && !core->stopping &&
-      !core->attempt_flight)
+      !core->attempt_flight && !core->paused)
     deadline = core->reconnect_ms;
   if (waits_for_peer (core) && core->hello_deadline_ms < deadline)
     deadline = core->hello_deadline_ms;

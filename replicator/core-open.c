@@ -60,6 +60,10 @@ open_by_new_generation (struct core *core, struct conn *conn, bool own)
       return ANSWER (OPEN_WAIT, "the link is being settled");
     if (conn->attempt == 0)
       conn->attempt = link_attempt (core);
+    if (core->attempt_held >= conn->attempt)
+      return ANSWER (OPEN_NO,
+                     "the peer is there and has the newer copy, but "
+                     "the link is paused: say duetctl resume");
     if (core->attempt_failed < conn->attempt)
       return ANSWER (OPEN_WAIT, "trying to reach the peer");
   }
@@ -230,7 +234,9 @@ open_try (struct core *core, struct conn *conn)
   if (core->record.data == DATA_SYNCING || core->relation == REL_TARGET)
     return ANSWER (OPEN_NO, "this copy is not complete");
   if (core->record.discard)
-    return ANSWER (OPEN_NO, "this copy was given up");
+    return pause_reason (core) != NULL
+      ? ANSWER (OPEN_NO, pause_reason (core))
+      : ANSWER (OPEN_NO, "this copy was given up");
   if (core->phase == LINK_DRAINING || core->phase == LINK_HELLO ||
       core->phase == LINK_DROPPING || core->change != GEN_NONE ||
       !core_settled (core) || !core_synced (core))

@@ -263,6 +263,7 @@ core_enter_change (struct core *core, enum gen_kind kind)
 
   record->primary = record->node;
   record->both = kind == GEN_JOIN || kind == GEN_SWITCH;
+  record->discard = false;
   if (kind == GEN_TAKEOVER || kind == GEN_FORCE)
     marks_suspect (core->marks);
   if (kind != GEN_JOIN) {
@@ -346,6 +347,10 @@ solo_reason (const struct core *core)
     return "serving alone; the peer is being brought up to date";
   if (core->refusal != NULL)
     return core->refusal;
+  if (core->paused)
+    return "serving alone; " PAUSED_HERE;
+  if (core->peer_paused)
+    return "serving alone; " PAUSED_THERE;
   return "serving alone; the peer is away";
 }
 
@@ -407,13 +412,16 @@ plain_state_of (const struct core *core, const char **reason)
     return STATE_DIVERGED;
   }
   if (core->record.discard && core->record.data == DATA_CURRENT) {
-    *reason = core->refusal != NULL
-      ? core->refusal
+    *reason = core->refusal != NULL ? core->refusal
+      : pause_reason (core) != NULL ? pause_reason (core)
+      : core->yield != YIELD_NONE
+      ? "stepping back: the peer goes on alone"
       : "this copy was given up: waits for the peer to bring it up to date";
     return STATE_SYNCING;
   }
   if (core->record.data == DATA_SYNCING) {
     *reason = core->refusal != NULL ? core->refusal
+      : pause_reason (core) != NULL ? pause_reason (core)
       : core->phase == LINK_DECIDED
       ? "being brought up to date by the peer"
       : "waits for the peer to be brought up to date";
@@ -490,6 +498,8 @@ core_view (const struct core *core, struct core_view *view)
     .serving = core_may_serve (core),
     .linked = core->phase == LINK_DECIDED,
     .link_reason = core->link_reason,
+    .paused = core->paused,
+    .peer_paused = core->peer_paused,
     .settled = core->change == GEN_NONE && core_settled (core),
     .resyncing = core->phase == LINK_DECIDED && core->sync != SYNC_OFF,
     .peer_state = peer_state_of (core),
@@ -586,6 +596,7 @@ core_advance (struct core *core)
     verify_advance (core);
     disk_advance (core);
     admin_advance (core);
+    pause_advance (core);
     again |= core->change != GEN_NONE && core_settled (core) &&
       core_synced (core);
     assert (++rounds < 8);

@@ -43,6 +43,8 @@ show_peer (FILE *out, const json_t *status)
            text (peer, "address"), connected ? "connected" : "not connected");
   if (json_is_string (json_object_get (peer, "state")))
     fprintf (out, ", %s", text (peer, "state"));
+  if (json_is_string (json_object_get (status, "paused")))
+    fprintf (out, ", paused");
   fprintf (out, "\n");
 }
 

@@ -31,6 +31,7 @@ enum {
   TAKES_STOP = 512,
   TAKES_RATE = 1024,
   ASKS_NOBODY = 2048, /* and needs no socket */
+  TAKES_FULL = 4096,
 };
 
 enum { WAIT_POLL_MS = 100 };
@@ -156,13 +157,13 @@ show_loss (const json_t *status)
           size_text (number (diverged, "dirty_bytes"), size));
 }
 
-/* Does the operator, having seen what is lost, say yes? */
+/* Does the operator, having seen what will happen, say yes? */
 static bool
-is_sure (void)
+is_sure (const char *question)
 {
   char line[16];
 
-  printf ("Give this copy up?  Type yes: ");
+  printf ("%s  Type yes: ", question);
   fflush (stdout);
   return fgets (line, sizeof line, stdin) != NULL &&
     strcmp (line, "yes\n") == 0;
@@ -186,11 +187,64 @@ run_discard (const struct options *options)
   if (!(options->given & TAKES_JSON))
     show_loss (answer);
   json_decref (answer);
-  if (!(options->given & TAKES_YES) && !is_sure ()) {
+  if (!(options->given & TAKES_YES) && !is_sure ("Give this copy up?")) {
     complain ("nothing was changed.");
     return EXIT_REFUSED;
   }
   return tell_node (options, json_pack ("{s:s}", "command", "discard"));
+}
+
+static int
+run_pause (const struct options *options)
+{
+  return tell_node (options, json_pack ("{s:s}", "command", "pause"));
+}
+
+static int
+run_resume (const struct options *options)
+{
+  return tell_node (options, json_pack ("{s:s}", "command", "resume"));
+}
+
+static void
+show_resync_plan (const json_t *status)
+{
+  char size[SIZE_TEXT];
+  const json_t *peer = json_object_get (status, "peer");
+
+  printf ("All of the peer's copy, at node %s,\n"
+          "would be compared with this one, %s by hash, and what differs is\n"
+          "sent.  Until that is over the peer is no member: it cannot take\n"
+          "over, and this node serves alone.\n",
+          text (peer, "node"), size_text (number (status, "size_bytes"), size));
+}
+
+static int
+run_resync (const struct options *options)
+{
+  int status;
+  json_t *answer;
+
+  if (!(options->given & TAKES_FULL)) {
+    complain ("what the peer is known to lack is sent without being asked "
+              "for.\n"
+              "To have all of its copy compared and made equal, say --full.");
+    return EXIT_USAGE;
+  }
+  if (!(options->given & TAKES_YES)) {
+    answer = ask_and_check (options->socket,
+                            json_pack ("{s:s}", "command", "status"), &status);
+    if (answer == NULL)
+      return status;
+    show_resync_plan (answer);
+    json_decref (answer);
+    if (!is_sure ("Go on?")) {
+      complain ("nothing was changed.");
+      return EXIT_REFUSED;
+    }
+  }
+  return tell_node (options,
+                    json_pack ("{s:s, s:b}", "command", "resync", "full", 1));
 }
 
 static int
@@ -329,6 +383,11 @@ static const struct {
     TAKES_JSON | TAKES_YES, run_discard },
   { "verify", NULL, "compare both copies, while they are in use",
     TAKES_JSON | TAKES_REPAIR | TAKES_STOP | TAKES_RATE, verify_node },
+  { "resync", NULL, "compare and send all of the peer's copy: --full",
+    TAKES_JSON | TAKES_FULL | TAKES_YES, run_resync },
+  { "pause", NULL, "drop the link and make none; the primary goes on alone",
+    TAKES_JSON, run_pause },
+  { "resume", NULL, "let the link come about again", TAKES_JSON, run_resume },
   { "dump-meta", "FILE", "what a metadata file says; asks no node",
     TAKES_JSON | ASKS_NOBODY, run_dump_meta },
 };
@@ -356,7 +415,8 @@ show_help (void)
     "      --end-plain      switchover: cut off clients without proxy\n"
     "      --timeout=S      wait: give up after so many seconds\n"
     "      --force          promote: the peer may have newer data\n"
-    "      --yes            discard: do not ask\n"
+    "      --yes            discard, resync: do not ask\n"
+    "      --full           resync: all of it, not just what is known\n"
     "      --repair         verify: send what differs to the peer\n"
     "      --rate=BYTES     verify: at most so many in a second; K, M, G\n"
     "      --stop           verify: end the one that is under way\n"
@@ -467,6 +527,7 @@ main (int argc, char **argv)
     OPTION_WATCH,
     OPTION_FORCE,
     OPTION_YES,
+    OPTION_FULL,
     OPTION_REPAIR,
     OPTION_STOP,
     OPTION_RATE
@@ -479,6 +540,7 @@ main (int argc, char **argv)
     { "timeout", required_argument, NULL, OPTION_TIMEOUT },
     { "force", no_argument, NULL, OPTION_FORCE },
     { "yes", no_argument, NULL, OPTION_YES },
+    { "full", no_argument, NULL, OPTION_FULL },
     { "repair", no_argument, NULL, OPTION_REPAIR },
     { "stop", no_argument, NULL, OPTION_STOP },
     { "rate", required_argument, NULL, OPTION_RATE },
@@ -506,6 +568,7 @@ main (int argc, char **argv)
       break;
     case OPTION_FORCE: options.given |= TAKES_FORCE; break;
     case OPTION_YES: options.given |= TAKES_YES; break;
+    case OPTION_FULL: options.given |= TAKES_FULL; break;
     case OPTION_REPAIR: options.given |= TAKES_REPAIR; break;
     case OPTION_STOP: options.given |= TAKES_STOP; break;
     case OPTION_RATE:

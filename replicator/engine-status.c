@@ -22,8 +22,8 @@ how_to_serve (const struct engine *engine, const struct core_view *view)
   /* There etcd decides, and the core's reason says how that stands. */
   if (engine->arbiter != NULL)
     return "";
-  if (!alone || view->linked || view->refused || !record->both ||
-      record->data != DATA_CURRENT)
+  if (!alone || view->linked || view->refused || view->peer_paused ||
+      !record->both || record->data != DATA_CURRENT)
     return "";
   if (engine->config.core.takeover == TAKEOVER_ANY)
     return "; any client that opens it makes it primary";

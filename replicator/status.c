@@ -87,6 +87,15 @@ peer_json (const struct engine_status *status)
     "state", known ? core_state_name (view->peer_state) : NULL);
 }
 
+/* By whose operator the link is paused, as far as is known. */
+static const char *
+paused_by (const struct core_view *view)
+{
+  if (view->paused)
+    return view->peer_paused ? "both" : "this";
+  return view->peer_paused ? "peer" : NULL;
+}
+
 /* What is done is what is not dirty any more, be it sent or found equal.
  * A client that writes meanwhile may make it dirtier than it was.
  */
@@ -249,7 +258,7 @@ status_json (const struct engine_status *status)
 
   return json_pack (
     "{s:o, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
-    " s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o}",
+    " s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:s?}",
     "volume", id_or_null (record->volume), "node", id_json (record->node),
     "state", core_state_name (view->state), "reason", status->reason, "serving",
     (int) view->serving, "generation", generation_json (record), "members",
@@ -261,5 +270,5 @@ status_json (const struct engine_status *status)
     number (status->sync_callers), "fdatasync", fdatasync_json (status),
     "healthy", (int) status->healthy, "connections", number (view->conns),
     "in_flight", number (view->requests), "link", link_json (status), "arbiter",
-    arbiter_json (status));
+    arbiter_json (status), "paused", paused_by (view));
 }

@@ -329,9 +329,11 @@ record_in_range (const struct gen_record *record)
 static bool
 arbiter_in_range (const struct wire_hello *hello)
 {
-  if (hello->features == WIRE_ETCD)
+  uint64_t arbiter = hello->features & ~(uint64_t) WIRE_PAUSED;
+
+  if (arbiter == WIRE_ETCD)
     return hello->lease_ms > 0 && hello->grace_ms > hello->lease_ms;
-  return hello->features == 0 && hello->lease_ms == 0 && hello->grace_ms == 0;
+  return arbiter == 0 && hello->lease_ms == 0 && hello->grace_ms == 0;
 }
 
 enum wire_reason

@@ -92,6 +92,7 @@ START_TEST (status_has_the_keys_and_values)
   json_t *answer;
   json_t *expected;
 
+  fake.view.paused = true;
   start_control ();
   answer = ask_status ();
   ck_assert_int_gt (json_integer_value (json_object_get (answer, "rss_bytes")),
@@ -132,7 +133,8 @@ START_TEST (status_has_the_keys_and_values)
     "  \"receives\": 6},"
     " \"arbiter\": {\"kind\": \"etcd\", \"reached\": false,"
     "  \"reason\": \"http://x: no answer in time\", \"attempt\": \"join\","
-    "  \"lease_left_ms\": 500, \"grace_left_ms\": 0}}",
+    "  \"lease_left_ms\": 500, \"grace_left_ms\": 0},"
+    " \"paused\": \"this\"}",
     0, NULL);
   ck_assert_ptr_nonnull (expected);
   ck_assert_int_eq (json_equal (answer, expected), 1);
@@ -163,6 +165,7 @@ START_TEST (status_of_a_blank_node)
   ck_assert (json_is_null (json_object_get (peer, "address")));
   ck_assert (json_is_false (json_object_get (peer, "connected")));
   ck_assert (json_is_null (json_object_get (peer, "state")));
+  ck_assert (json_is_null (json_object_get (answer, "paused")));
   ck_assert_uint_eq (json_object_size (json_object_get (answer, "arbiter")), 1);
   json_decref (answer);
 }
@@ -243,7 +246,11 @@ static const struct {
   { "{\"command\": \"verify\", \"rate\": -1}\n", "bytes per second" },
   { "{\"command\": \"promote\"}\n", "must be true" },
   { "{\"command\": \"promote\", \"force\": false}\n", "must be true" },
-  { "{\"command\": \"discard\", \"yes\": true}\n", "no arguments" },
+  { "{\"command\": \"discard\", \"yes\": true}\n", "discard takes no" },
+  { "{\"command\": \"pause\", \"yes\": true}\n", "pause takes no" },
+  { "{\"command\": \"resume\", \"yes\": true}\n", "resume takes no" },
+  { "{\"command\": \"resync\"}\n", "must be true" },
+  { "{\"command\": \"resync\", \"full\": false}\n", "must be true" },
   { "{\"command\": \"switchover\", \"to\": 1}\n", "\"to\", a string" },
   { "{\"command\": \"switchover\", \"now\": true}\n", "\"to\", a string" },
   { "{\"command\": \"switchover\", \"to\": \"me\"}\n", "\"this\" node" },

@@ -70,6 +70,8 @@ static const struct {
   { "-s %s promote", 2, { "does not serve", "--force" } },
   { "-s %s discard", 1, { "is primary, not diverged" } },
   { "-s %s discard --yes", 1, { "is primary, not diverged" } },
+  { "-s %s resync", 2, { "without being asked", "say --full" } },
+  { "-s %s pause --full", 2, { "not for this command" } },
   { "-s %s verify --rate=fast", 2, { "not a number of bytes" } },
   { "-s %s verify --rate=5MM", 2, { "not a number of bytes" } },
   { "-s %s verify --yes", 2, { "not for this command" } },
@@ -187,6 +189,19 @@ static const struct {
     { .kind = ADMIN_DISCARD },
     0,
     "in at most 3 blocks, 12 KiB." },
+  { "-s %s pause", "", { .kind = ADMIN_PAUSE }, 0, "this node is primary now" },
+  { "-s %s pause", "no link", { .kind = ADMIN_PAUSE }, 1, "says: no link" },
+  { "-s %s resume --json", "", { .kind = ADMIN_RESUME }, 0, "\"status\": {" },
+  { "-s %s resync --full --yes",
+    "",
+    { .kind = ADMIN_RESYNC },
+    0,
+    "this node is primary now" },
+  { "-s %s resync --full --yes --json",
+    "",
+    { .kind = ADMIN_RESYNC },
+    0,
+    "\"status\": {" },
   { "-s %s switchover",
     "no: 50% less",
     { .to = ADMIN_TO_OTHER },
@@ -230,6 +245,31 @@ START_TEST (duetctl_asks_before_a_discard)
   say ("yes\n");
   ck_assert_int_eq (run_duetctl (arguments, output), 0);
   ck_assert_int_eq (wished.kind, ADMIN_DISCARD);
+  snprintf (arguments, sizeof arguments, "%s.says", path);
+  ck_assert_int_eq (unlink (arguments), 0);
+}
+END_TEST
+
+START_TEST (duetctl_asks_before_a_full_resync)
+{
+  static char output[ANSWER_BYTES];
+  char arguments[256];
+
+  start_control ();
+  wished.kind = ADMIN_SWITCH;
+  snprintf (arguments, sizeof arguments, "-s %s resync --full < %s.says", path,
+            path);
+  say ("no\n");
+  ck_assert_int_eq (run_duetctl (arguments, output), 1);
+  ck_assert_msg (strstr (output, "node fedcba9876543210") != NULL, "%s",
+                 output);
+  ck_assert_msg (strstr (output, "this one, 256 GiB by hash") != NULL, "%s",
+                 output);
+  ck_assert_msg (strstr (output, "nothing was changed") != NULL, "%s", output);
+  ck_assert_int_eq (wished.kind, ADMIN_SWITCH);
+  say ("yes\n");
+  ck_assert_int_eq (run_duetctl (arguments, output), 0);
+  ck_assert_int_eq (wished.kind, ADMIN_RESYNC);
   snprintf (arguments, sizeof arguments, "%s.says", path);
   ck_assert_int_eq (unlink (arguments), 0);
 }
@@ -425,6 +465,7 @@ main (void)
   tcase_add_checked_fixture (tcase, make_folder, remove_folder);
   tcase_add_loop_test (tcase, duetctl_shows_and_says, 0, COUNT (runs));
   tcase_add_test (tcase, duetctl_asks_before_a_discard);
+  tcase_add_test (tcase, duetctl_asks_before_a_full_resync);
   tcase_add_loop_test (tcase, duetctl_tells_wishes, 0, COUNT (wishes));
   tcase_add_loop_test (tcase, duetctl_takes_any_answer, 0, COUNT (answers));
   tcase_add_loop_test (tcase, duetctl_shows_metadata, 0, COUNT (metas));

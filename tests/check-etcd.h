@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * check-etcd.h: one core with arbiter=etcd and a world of one step at a
- * time, for check-etcd.c and check-lease.c.  Files and syncs are durable
- * at once unless a test holds them; the peer and etcd are what the test
- * says.
+ * time, for check-etcd.c, check-lease.c and check-pause.c.  Files and syncs
+ * are durable at once unless a test holds them; the peer and etcd are what
+ * the test says.
  */
 #ifndef DUET_CHECK_ETCD_H
 #define DUET_CHECK_ETCD_H
@@ -41,6 +41,7 @@ static struct {
   struct arbiter_value asked;
   uint32_t link;
   uint64_t tx;
+  uint64_t frames; /* a bit for each type that was sent */
 } w;
 
 static inline struct gen_record
@@ -90,6 +91,7 @@ act (const struct core_action *action)
     w.hello |= action->frame.type == WIRE_HELLO_FRAME;
     w.bye |= action->frame.type == WIRE_BYE;
     w.pong |= action->frame.type == WIRE_PONG;
+    w.frames |= UINT64_C (1) << action->frame.type;
     if (action->frame.type == WIRE_PING)
       w.ping = action->frame.arg;
     break;
@@ -147,6 +149,7 @@ forget_actions (void)
 {
   w.connect = w.read = w.swap = w.hello = w.bye = w.pong = false;
   w.complete = w.opened = w.told = false;
+  w.frames = 0;
   w.local = 0;
 }
 

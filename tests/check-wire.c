@@ -344,6 +344,10 @@ START_TEST (hello_tells_of_the_arbiter)
   ck_assert_uint_eq (again.features, WIRE_ETCD);
   ck_assert_uint_eq (again.lease_ms, 1000);
   ck_assert_uint_eq (again.grace_ms, 1001);
+  hello.features |= WIRE_PAUSED;
+  wire_encode_hello (&hello, payload);
+  ck_assert_uint_eq (wire_decode_hello (payload, WIRE_HELLO, &again), WIRE_OK);
+  ck_assert_uint_eq (again.features, WIRE_ETCD | WIRE_PAUSED);
 
   hello.grace_ms = 1000; /* no longer than the lease */
   wire_encode_hello (&hello, payload);
@@ -376,7 +380,8 @@ START_TEST (hello_out_of_range_is_refused)
     { 52, 4, UINT32_MAX },
     { 52, 4, 1 }, /* an entry beyond the count */
     { 52, 4, 3 }, /* an entry of zeros within it */
-    { 64, 8, 2 }, /* unknown feature */
+    { 64, 8, 4 }, /* unknown feature */
+    { 64, 8, 3 }, /* arbiter=etcd and paused, without lease and grace */
     { 64, 8, 1 }, /* arbiter=etcd without lease and grace */
     { 72, 4, 2 }, /* resyncable */
     { 76, 4, 1 }, /* a lease without arbiter=etcd */

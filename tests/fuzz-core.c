@@ -374,7 +374,7 @@ on_admin_item (struct fuzz_input *input)
   unsigned wish = (unsigned) fuzz_take (input, 1);
   struct core_event event = { .type = EV_ADMIN, .slot = world.wish_slot++ };
 
-  event.wish.kind = (enum core_admin) (wish % (ADMIN_VERIFY_STOP + 1));
+  event.wish.kind = (enum core_admin) (wish % ADMIN_KINDS);
   event.wish.to = wish / 3 % 3;
   event.wish.end_plain = event.wish.repair = wish >= 128;
   world.wishes++;

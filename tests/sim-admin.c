@@ -14,6 +14,9 @@ static const char *const names[] = {
   [ADMIN_DISCARD] = "its copy to be given up",
   [ADMIN_VERIFY] = "a comparison",
   [ADMIN_VERIFY_STOP] = "the end of the comparison",
+  [ADMIN_PAUSE] = "the link to be paused",
+  [ADMIN_RESUME] = "the link to be made again",
+  [ADMIN_RESYNC] = "a full resync",
 };
 
 static void
@@ -65,6 +68,35 @@ check_switched (struct sim *sim, const struct node *node)
     sim_fail (sim, "%c switched, but to the wrong side", 'A' + node->index);
 }
 
+/* Paused: alone or of no account, durably; and nobody links to it. */
+static void
+check_paused (struct sim *sim, const struct node *node)
+{
+  const struct gen_record *record = &node->disk.record;
+  struct core_view view;
+
+  core_view (node->core, &view);
+  if (!view.paused || view.linked)
+    sim_fail (sim, "%c is paused and is not", 'A' + node->index);
+  if (record->both && !record->discard && record->data == DATA_CURRENT)
+    sim_fail (sim, "%c is paused and may yet be chosen", 'A' + node->index);
+}
+
+/* Every region of the peer's copy is suspect, also after a power cut. */
+static void
+check_marked (struct sim *sim, const struct node *node)
+{
+  uint64_t i,
+    regions = (node->disk.record.size - 1) / node->disk.record.region_size + 1;
+
+  if (core_record (node->core)->both || node->disk.record.both)
+    sim_fail (sim, "%c doubts its peer's copy, a member", 'A' + node->index);
+  for (i = 0; i < regions; i++)
+    if (!(node->disk.map[i / 8] >> (i % 8) & 1))
+      sim_fail (sim, "%c doubts its peer's copy, but not region %llu",
+                'A' + node->index, (unsigned long long) i);
+}
+
 static void
 check_granted (struct sim *sim, const struct node *node)
 {
@@ -86,8 +118,12 @@ check_granted (struct sim *sim, const struct node *node)
       sim_fail (sim, "%c gives its copy up, but not durably",
                 'A' + node->index);
     break;
+  case ADMIN_PAUSE: check_paused (sim, node); break;
+  case ADMIN_RESYNC: check_marked (sim, node); break;
+  case ADMIN_RESUME:
   case ADMIN_VERIFY:
-  case ADMIN_VERIFY_STOP: break;
+  case ADMIN_VERIFY_STOP:
+  case ADMIN_KINDS: break;
   }
 }
 
@@ -118,6 +154,23 @@ admin_check_verify (struct sim *sim, const struct node *node)
     sim_fail (sim, "%c finds a difference at %llu, and nobody made one",
               'A' + node->index,
               (unsigned long long) view.verify.list[0].offset);
+}
+
+/* In the end no link stays paused. */
+void
+admin_resume (struct sim *sim)
+{
+  struct core_wish wish = { .kind = ADMIN_RESUME };
+  struct core_view view;
+  int n;
+
+  for (n = 0; n < SIM_NODES; n++) {
+    if (!sim->nodes[n].alive)
+      continue;
+    core_view (sim->nodes[n].core, &view);
+    if (view.paused)
+      admin_ask (sim, &sim->nodes[n], &wish);
+  }
 }
 
 /* In the end the operator decides what nobody else can: one of two copies

@@ -186,7 +186,8 @@ check_unasked (struct sim *sim, const struct node *node,
   if (record->history[0].kind != GEN_SOLO || record->history[0].client != 0 ||
       !node->disk.record.both || node->asked ||
       sim->takeover != TAKEOVER_PROXY || sim->model->arbiter == ARBITER_ETCD ||
-      sim->store_fault || sim->disk_hung)
+      sim->nodes[1 - node->index].disk.record.discard || sim->store_fault ||
+      sim->disk_hung)
     return;
   if (!node->tried)
     sim_fail (sim, "I2: %c goes on alone and has not looked for its peer",

@@ -304,6 +304,31 @@ strike_verify (struct sim *sim, const struct fault *fault)
 }
 
 static void
+resume (struct sim *sim, const struct sim_event *event)
+{
+  struct core_wish wish = { .kind = ADMIN_RESUME };
+
+  admin_ask (sim, &sim->nodes[event->a], &wish);
+}
+
+/* Paused for a while, or for so long that all is repaired first. */
+static void
+strike_hold (struct sim *sim, const struct fault *fault)
+{
+  struct sim_event later = { .run = resume,
+                             .node = -1,
+                             .a = (uint32_t) fault->node };
+
+  if (fault->dice % 3 == 0) {
+    strike_wish (sim, fault, ADMIN_RESYNC);
+    return;
+  }
+  strike_wish (sim, fault, ADMIN_PAUSE);
+  if (fault->dice % 4 != 0)
+    sim_after (sim, fault->length_us, later);
+}
+
+static void
 strike_client (struct sim *sim, const struct fault *fault)
 {
   struct client *client = &sim->clients[fault->client % sim->client_count];
@@ -396,6 +421,7 @@ strike (struct sim *sim, const struct fault *fault)
     "force",
     "discard",
     "verify",
+    "hold",
     "etcd-cut",
     "etcd-down",
     "isolate",
@@ -427,6 +453,7 @@ strike (struct sim *sim, const struct fault *fault)
   case FAULT_SWITCH: strike_switch (sim, fault); break;
   case FAULT_FORCE: strike_wish (sim, fault, ADMIN_FORCE); break;
   case FAULT_VERIFY: strike_verify (sim, fault); break;
+  case FAULT_HOLD: strike_hold (sim, fault); break;
   case FAULT_DISCARD: strike_wish (sim, fault, ADMIN_DISCARD); break;
   case FAULT_ETCD_CUT:
   case FAULT_ETCD_DOWN:

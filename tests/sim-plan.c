@@ -50,6 +50,8 @@ static const struct weight {
   { FAULT_FORCE, 0, 12, 0, 1 },
   { FAULT_DISCARD, 0, 8, 0, 1 },
   { FAULT_VERIFY, 2, 3, 2, 2 },
+  /* A disk that fails meanwhile would take the only current copy. */
+  { FAULT_HOLD, 0, 6, 0, 6 },
   { FAULT_ETCD_CUT, 0, 0, 0, 8 },
   { FAULT_ETCD_DOWN, 0, 0, 0, 4 },
   { FAULT_ISOLATE, 0, 0, 0, 8 },
@@ -97,9 +99,9 @@ static const enum core_action_type moments[] = {
 
 /* Frames after which one is: there are few of them, and each is a turn. */
 static const enum wire_type turns[] = {
-  WIRE_HELLO_FRAME, WIRE_MARKS,          WIRE_ADOPT,
-  WIRE_ADOPTED,     WIRE_SWITCH_REQUEST, WIRE_SWITCH_GRANT,
-  WIRE_HASH_REPLY,  WIRE_HANDOVER,       WIRE_NACK,
+  WIRE_HELLO_FRAME,    WIRE_MARKS,        WIRE_ADOPT,      WIRE_ADOPTED,
+  WIRE_SWITCH_REQUEST, WIRE_SWITCH_GRANT, WIRE_HASH_REPLY, WIRE_HANDOVER,
+  WIRE_NACK,           WIRE_YIELD,        WIRE_YIELDED,
 };
 
 /* Actions more, with arbiter=etcd. */

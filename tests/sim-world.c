@@ -316,6 +316,7 @@ poll_heal (struct sim *sim, uint64_t elapsed_ms)
     enter (sim, PHASE_QUIET);
     return;
   }
+  admin_resume (sim);
   if (sim->model->force)
     admin_resolve (sim);
   else if ((sim->may_split || sim->model->split) && check_diverged (sim)) {

@@ -409,6 +409,7 @@ enum fault_kind {
   FAULT_FORCE,
   FAULT_DISCARD,
   FAULT_VERIFY,
+  FAULT_HOLD,     /* the link is paused; or a full resync is asked for */
   FAULT_ETCD_CUT, /* from here on: with arbiter=etcd only */
   FAULT_ETCD_DOWN,
   FAULT_ISOLATE,
@@ -708,6 +709,7 @@ void admin_ask (struct sim *sim, struct node *node,
 void admin_done (struct sim *sim, struct node *node,
                  const struct core_action *action);
 void admin_resolve (struct sim *sim);
+void admin_resume (struct sim *sim);
 void admin_check_verify (struct sim *sim, const struct node *node);
 
 /* sim-check.c */

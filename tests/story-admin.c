@@ -41,6 +41,24 @@ step_ask_discard (struct sim *sim, const struct step_arguments *arguments)
 }
 
 void
+step_ask_pause (struct sim *sim, const struct step_arguments *arguments)
+{
+  ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_PAUSE });
+}
+
+void
+step_ask_resume (struct sim *sim, const struct step_arguments *arguments)
+{
+  ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_RESUME });
+}
+
+void
+step_ask_resync (struct sim *sim, const struct step_arguments *arguments)
+{
+  ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_RESYNC });
+}
+
+void
 step_ask_verify (struct sim *sim, const struct step_arguments *arguments)
 {
   ask_for (sim, arguments, (struct core_wish){ .kind = ADMIN_VERIFY });

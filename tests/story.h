@@ -103,6 +103,9 @@ void step_ask_switch_plain (struct sim *sim,
                             const struct step_arguments *arguments);
 void step_ask_force (struct sim *sim, const struct step_arguments *arguments);
 void step_ask_discard (struct sim *sim, const struct step_arguments *arguments);
+void step_ask_pause (struct sim *sim, const struct step_arguments *arguments);
+void step_ask_resume (struct sim *sim, const struct step_arguments *arguments);
+void step_ask_resync (struct sim *sim, const struct step_arguments *arguments);
 void step_ask_verify (struct sim *sim, const struct step_arguments *arguments);
 void step_ask_verify_repair (struct sim *sim,
                              const struct step_arguments *arguments);
