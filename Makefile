@@ -569,6 +569,7 @@ docdir ?= $(prefix)/share/doc/duet
 unitdir ?= $(prefix)/lib/systemd/system
 sysusersdir ?= $(prefix)/lib/sysusers.d
 tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
+completiondir ?= $(prefix)/share/bash-completion/completions
 # nbdkit finds plugins by short name in this folder only.
 plugindir ?= $(call pkg_once,plugindir,--variable=plugindir nbdkit)
 
@@ -583,7 +584,7 @@ installed: $(PLUGINS) $(BUILD)/duetctl $(MAN)
 install: installed
 	install -d $(addprefix $(DESTDIR),$(plugindir) $(bindir) \
 	  $(libexecdir)/duet $(mandir)/man1 $(unitdir) $(sysusersdir) \
-	  $(tmpfilesdir) $(docdir)/examples)
+	  $(tmpfilesdir) $(completiondir) $(docdir)/examples)
 	install -m 755 $(PLUGINS) $(DESTDIR)$(plugindir)
 	install -m 755 $(BUILD)/duetctl $(DESTDIR)$(bindir)
 	install -m 755 nbdkit-plugin/duet-start.sh \
@@ -596,6 +597,8 @@ install: installed
 	install -m 644 $(PACKAGING)/duetproxy@.socket $(DESTDIR)$(unitdir)
 	install -m 644 $(PACKAGING)/duet.sysusers $(DESTDIR)$(sysusersdir)/duet.conf
 	install -m 644 $(PACKAGING)/duet.tmpfiles $(DESTDIR)$(tmpfilesdir)/duet.conf
+	install -m 644 $(PACKAGING)/duetctl.bash-completion \
+	  $(DESTDIR)$(completiondir)/duetctl
 	install -m 644 $(EXAMPLES) $(DESTDIR)$(docdir)/examples
 
 # Debian packages, from a copy of the sources with debian/ where Debian's
@@ -660,6 +663,7 @@ help:
 	@echo 'make stories-update rewrite the traces in tests/stories'
 	@echo 'make tidy           layout, lengths, imports of the pure objects'
 	@echo 'make install        DESTDIR= prefix= plugindir= unitdir='
+	@echo '                    completiondir='
 	@echo 'make deb            Debian packages, below build/deb'
 	@echo 'make clean          all but build-deps/; distclean: that too'
 

@@ -24,6 +24,8 @@ units=$dir/root/lib/systemd/system
 [ -s "$dir/root/usr/lib/sysusers.d/duet.conf" ] || fail 'no sysusers'
 [ -s "$dir/root/usr/lib/tmpfiles.d/duet.conf" ] || fail 'no tmpfiles'
 [ -x "$dir/root/usr/bin/duetctl" ] || fail 'no duetctl'
+cmp docs/packaging/duetctl.bash-completion \
+  "$dir/root/usr/share/bash-completion/completions/duetctl"
 ls "$dir"/root/usr/share/man/man1/{duetctl,duet-start}.1.gz > /dev/null
 examples=$dir/root/usr/share/doc/nbdkit-plugin-duet/examples
 ls "$examples"/{duet.rules.yml,duet-dashboard.json,volume.conf} > /dev/null
