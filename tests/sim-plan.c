@@ -50,13 +50,23 @@ static const struct weight {
   { FAULT_FORCE, 0, 12, 0, 1 },
   { FAULT_DISCARD, 0, 8, 0, 1 },
   { FAULT_VERIFY, 2, 3, 2, 2 },
-  /* A disk that fails meanwhile would take the only current copy. */
-  { FAULT_HOLD, 0, 6, 0, 6 },
+  { FAULT_HOLD, 3, 6, 0, 6 },
   { FAULT_ETCD_CUT, 0, 0, 0, 8 },
   { FAULT_ETCD_DOWN, 0, 0, 0, 4 },
   { FAULT_ISOLATE, 0, 0, 0, 8 },
   { FAULT_ONE_WAY, 0, 0, 0, 6 },
 };
+
+/* A disk that fails while the link is paused would take the only copy that
+ * counts: a run has one or the other.
+ */
+static bool
+takes_the_last (const struct sim *sim, enum fault_kind kind)
+{
+  return (sim->fault_kinds >> FAULT_HOLD & 1) != 0 &&
+    (kind == FAULT_READ || kind == FAULT_WRITE || kind == FAULT_SPACE ||
+     kind == FAULT_SYNC || kind == FAULT_META);
+}
 
 static uint32_t
 weight_of (const struct sim *sim, const struct weight *weight)
@@ -71,7 +81,9 @@ weight_of (const struct sim *sim, const struct weight *weight)
     return 0;
   if (sim->model->store)
     return weight->store;
-  return sim->model->partition ? weight->partition : weight->alone;
+  if (!sim->model->partition)
+    return takes_the_last (sim, weight->kind) ? 0 : weight->alone;
+  return weight->partition;
 }
 
 static enum fault_kind
