@@ -520,13 +520,20 @@ struct engine *
 engine_new (const struct engine_config *config, char *error, size_t error_size)
 {
   struct engine *engine = calloc (1, sizeof *engine);
+  pthread_mutexattr_t lock_attr;
   pthread_condattr_t attr;
 
   snprintf (error, error_size, "out of memory");
   if (engine == NULL)
     return NULL;
   engine->config = *config;
-  pthread_mutex_init (&engine->lock, NULL);
+  /* It is held for so short a time that who meets it taken had better look
+   * again than sleep.
+   */
+  pthread_mutexattr_init (&lock_attr);
+  pthread_mutexattr_settype (&lock_attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+  pthread_mutex_init (&engine->lock, &lock_attr);
+  pthread_mutexattr_destroy (&lock_attr);
   pthread_condattr_init (&attr);
   pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
   pthread_cond_init (&engine->timer_wake, &attr);
