@@ -365,6 +365,10 @@ bool core_hash_wanted (const struct core *core, const struct wire_frame *frame);
  * never be named: throw it away, so that the link's end is seen.
  */
 bool core_takes_data (const struct core *core);
+/* Does nothing but the peer's ack, or the loss of the link, stand between
+ * the request in SLOT and its answer?
+ */
+bool core_waits_for_ack (const struct core *core, uint32_t slot);
 
 /* How far the last comparison has come. */
 struct core_verify {

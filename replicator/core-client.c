@@ -299,6 +299,14 @@ on_local_done (struct core *core, const struct core_event *event)
   maybe_finish (core, event->slot);
 }
 
+bool
+core_waits_for_ack (const struct core *core, uint32_t slot)
+{
+  const struct request *r = &core->requests[slot];
+
+  return r->state == R_RUNNING && !r->local_out && r->peer_needed;
+}
+
 /* The peer has made durable all frames of the request up to SEQ. */
 void
 client_acked (struct core *core, uint32_t slot, uint64_t seq)

@@ -12,8 +12,8 @@
 #include "engine-internal.h"
 #include "exportname.h"
 
-static uint64_t
-now_us (void)
+uint64_t
+engine_now_us (void)
 {
   struct timespec now;
 
@@ -203,6 +203,47 @@ give_request_locked (struct engine *engine, uint32_t slot)
   engine->free_requests[engine->free_request_count++] = slot;
 }
 
+/* What a visit is for. */
+struct visit {
+  struct engine *engine;
+  const struct engine_request *request;
+};
+
+static bool
+is_done (void *opaque)
+{
+  const struct visit *visit = opaque;
+
+  pthread_mutex_lock (&visit->engine->lock);
+  bool done = visit->request->done;
+  pthread_mutex_unlock (&visit->engine->lock);
+  return done;
+}
+
+/* Who waits for nothing but the peer's ack, and is the only one here,
+ * receives it itself, if the link's receiver has stepped aside for that:
+ * then true.  Nobody else has news for such a request but the loss of the
+ * link, which ends the visit.  LOCK is held before and after.
+ */
+static bool
+visit_locked (struct engine *engine, const struct engine_request *request,
+              uint32_t slot, uint32_t conn)
+{
+  struct core_event hangup = { .type = EV_HANGUP, .slot = conn };
+  struct visit visit = { engine, request };
+
+  if (engine->free_request_count != CORE_REQUESTS_MAX - 1 ||
+      !core_waits_for_ack (engine->core, slot))
+    return false;
+  engine_unlock_and_send (engine);
+  bool visited = link_visit (engine->link, is_done, &visit);
+  bool gone = visited && !is_done (&visit) && client_gone (engine);
+  pthread_mutex_lock (&engine->lock);
+  if (gone)
+    engine_step_locked (engine, &hangup);
+  return visited;
+}
+
 /* Sleep until there are news for the request, or its client is gone; LOCK
  * is held before and after.
  */
@@ -212,6 +253,7 @@ sleep_locked (struct engine *engine, struct engine_request *request,
 {
   request->asleep = true;
   engine_unlock_and_send (engine);
+  link_recall (engine->link);
   bool woken = wait_for_wake (engine, &request->wake, conn);
   pthread_mutex_lock (&engine->lock);
   if (!woken && !request->asleep) {
@@ -233,7 +275,9 @@ serve_locked (struct engine *engine, struct engine_request *request,
 
   while (!request->done) {
     if (!request->local_go) {
-      sleep_locked (engine, request, conn);
+      if (!visit_locked (engine, request, slot, conn) && !request->done &&
+          !request->local_go)
+        sleep_locked (engine, request, conn);
       continue;
     }
     request->local_go = false;
@@ -318,7 +362,7 @@ count (struct engine *engine, enum engine_kind kind, uint64_t began_us,
   atomic_fetch_add_explicit (&engine->count[kind], 1, memory_order_relaxed);
   atomic_fetch_add_explicit (&engine->bytes[kind], length,
                              memory_order_relaxed);
-  latency_add (&engine->latency[kind], now_us () - began_us);
+  latency_add (&engine->latency[kind], engine_now_us () - began_us);
   return r;
 }
 
@@ -326,7 +370,7 @@ int
 engine_read (struct engine_conn *conn, void *buffer, uint64_t length,
              uint64_t offset)
 {
-  uint64_t began_us = now_us ();
+  uint64_t began_us = engine_now_us ();
   struct core_event event = {
     .request = { .kind = REQ_READ, .offset = offset, .length = length },
   };
@@ -339,7 +383,7 @@ int
 engine_write (struct engine_conn *conn, const void *buffer, uint64_t length,
               uint64_t offset)
 {
-  uint64_t began_us = now_us ();
+  uint64_t began_us = engine_now_us ();
   struct core_event event = {
     .request = { .kind = REQ_WRITE, .offset = offset, .length = length },
   };
@@ -351,7 +395,7 @@ engine_write (struct engine_conn *conn, const void *buffer, uint64_t length,
 int
 engine_trim (struct engine_conn *conn, uint64_t length, uint64_t offset)
 {
-  uint64_t began_us = now_us ();
+  uint64_t began_us = engine_now_us ();
   struct core_event event = {
     .request = { .kind = REQ_TRIM, .offset = offset, .length = length },
   };
@@ -364,7 +408,7 @@ int
 engine_zero (struct engine_conn *conn, uint64_t length, uint64_t offset,
              bool punch, bool fast)
 {
-  uint64_t began_us = now_us ();
+  uint64_t began_us = engine_now_us ();
   struct core_event event = {
     .request = { .kind = REQ_ZERO,
                  .offset = offset,
@@ -394,7 +438,7 @@ ask_served (struct engine_conn *conn)
 int
 engine_flush (struct engine_conn *conn)
 {
-  uint64_t began_us = now_us ();
+  uint64_t began_us = engine_now_us ();
 
   return count (conn->engine, ENGINE_FLUSH, began_us, 0, ask_served (conn));
 }
@@ -405,7 +449,7 @@ engine_extents (struct engine_conn *conn, uint64_t length, uint64_t offset,
                                uint64_t extent_length, bool hole),
                 void *opaque)
 {
-  uint64_t began_us = now_us ();
+  uint64_t began_us = engine_now_us ();
   int r = ask_served (conn);
 
   if (r == 0)
@@ -416,7 +460,7 @@ engine_extents (struct engine_conn *conn, uint64_t length, uint64_t offset,
 int
 engine_cache (struct engine_conn *conn, uint64_t length, uint64_t offset)
 {
-  uint64_t began_us = now_us ();
+  uint64_t began_us = engine_now_us ();
   int r = ask_served (conn);
 
   if (r == 0)

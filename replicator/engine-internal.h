@@ -36,12 +36,13 @@
 enum {
   ENGINE_SYNC_FRAMES = 512, /* applied before one fdatasync */
   ENGINE_SYNC_BYTES = 8 * 1024 * 1024,
-  ENGINE_LINE = 768,    /* longest line for the log */
-  ENGINE_REFUSED = 256, /* an address and why */
-  ENGINE_SAID = 8,      /* lines remembered */
-  ENGINE_HASHES = 64,   /* blocks in a chunk */
-  ENGINE_WAIT_MS = 500, /* between looks at stopping () */
-  ENGINE_SAMPLES = 10,  /* of a resync's progress */
+  ENGINE_LINE = 768,     /* longest line for the log */
+  ENGINE_REFUSED = 256,  /* an address and why */
+  ENGINE_SAID = 8,       /* lines remembered */
+  ENGINE_HASHES = 64,    /* blocks in a chunk */
+  ENGINE_WAIT_MS = 500,  /* between looks at stopping () */
+  ENGINE_LONE_US = 2000, /* between acks of one who asks again and again */
+  ENGINE_SAMPLES = 10,   /* of a resync's progress */
   ENGINE_SAMPLE_MS = 500,
   ENGINE_FRAMES_AWAITED = 1 << 16, /* in frames_out: its thread sleeps */
   ENGINE_UNREAD_MAX = 8192,        /* answers that the peer does not read; one
@@ -148,7 +149,7 @@ struct engine {
   uint32_t apply_link, dead_link;
   const char *dead_reason; /* why dead_link was dropped */
   uint64_t apply_seq;
-  bool hash_wanted; /* set and used by the receiver */
+  bool hash_wanted; /* set and used by the frame callback */
   bool looking;     /* run_look is queued or runs */
   struct wire_frame hash_frame;
   /* Lines logged since the pair was last at one, so that what a refused
@@ -176,7 +177,9 @@ struct engine {
   uint32_t woken[CORE_REQUESTS_MAX], woken_count; /* requests */
   uint32_t drop_link;                             /* 0: none */
 
-  /* receiver thread only: */
+  /* the link's frame callback only: */
+  uint64_t lone_ack_us; /* when the last one came that settled the only
+                           request there was */
   uint64_t rx_seq, rx_bytes;
   uint32_t rx_frames;
   int rx_error;
@@ -215,6 +218,7 @@ void engine_log_once_locked (struct engine *engine, const char *format, ...)
   __attribute__ ((format (printf, 2, 3)));
 
 /* engine-client.c */
+uint64_t engine_now_us (void);
 /* Clients' writes are durable, or ERROR has happened (commit_on_done). */
 void engine_on_synced (void *engine, struct commit_waiter *list, int error);
 

@@ -425,6 +425,20 @@ settle (struct engine *engine, uint32_t link)
   engine_step (engine, &event);
 }
 
+/* An ack has settled the only request there was, whose thread slept for
+ * it, WOKEN.  If that happens again and again it is one client that writes,
+ * waits and writes, and the next time the thread may receive its ack itself.
+ */
+static bool
+may_step_aside (struct engine *engine, bool woken)
+{
+  uint64_t now_us = woken ? engine_now_us () : 0;
+  uint64_t since_us = now_us - engine->lone_ack_us;
+
+  engine->lone_ack_us = now_us;
+  return woken && since_us < ENGINE_LONE_US;
+}
+
 static int
 on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
           const uint8_t *payload, bool last)
@@ -436,7 +450,7 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
   bool data = frame->type == WIRE_WRITE || frame->type == WIRE_ZERO;
   struct wire_hello hello;
   struct wire_frame hash;
-  bool go = data, hash_wanted;
+  bool go = data, hash_wanted, lone;
 
   if (frame->type == WIRE_HELLO_FRAME || frame->type == WIRE_ADOPT) {
     if (wire_decode_hello (payload, frame->payload_length, &hello) != WIRE_OK)
@@ -449,7 +463,10 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
   if (frame->type == WIRE_PONG)
     measure_rtt_locked (engine, frame->arg);
   engine->hash_wanted = false;
+  lone = frame->type == WIRE_ACK &&
+    engine->free_request_count == CORE_REQUESTS_MAX - 1;
   engine_step_locked (engine, &event);
+  lone = lone && engine->woken_count > 0;
   hash_wanted = engine->hash_wanted;
   hash = engine->hash_frame;
   if (data) {
@@ -470,7 +487,10 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
         engine->rx_bytes >= ENGINE_SYNC_BYTES)))
     settle (engine, link);
   /* Who asks and does not read would have us keep the answers (I9). */
-  return atomic_load (&engine->unread) <= ENGINE_UNREAD_MAX ? 0 : -1;
+  if (atomic_load (&engine->unread) > ENGINE_UNREAD_MAX)
+    return -1;
+  return frame->type == WIRE_ACK && may_step_aside (engine, lone) ? LINK_ASIDE
+                                                                  : 0;
 }
 
 const struct link_callbacks engine_link_callbacks = {

@@ -22,6 +22,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 
 #include "connector.h"
 #include "link.h"
@@ -172,6 +174,7 @@ is_peers_doing (struct link *link, const char *why)
 static void
 carry (struct link *link)
 {
+  const struct timeval wait = { .tv_usec = LINK_VISIT_MS * 1000 };
   struct channel *channel = &link->present.channel;
   uint32_t id = link->id;
   struct channel ended;
@@ -179,6 +182,7 @@ carry (struct link *link)
   bool peer_closed;
 
   fcntl (channel->fd, F_SETFL, fcntl (channel->fd, F_GETFL) & ~O_NONBLOCK);
+  setsockopt (channel->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
   sender_open (link->sender, channel, id);
   link->callbacks.up (link->opaque, id);
   why = receiver_run (&link->receiver, channel, id, &link->callbacks,
@@ -240,10 +244,11 @@ link_new (const struct link_config *config,
   pthread_cond_init (&link->changed, NULL);
 
   link->sender = sender_new ();
-  link->receiver.buffer = malloc (RECEIVER_BUFFER);
+  bool has_receiver = receiver_init (&link->receiver) == 0;
+
   if (config->peer != NULL)
     link->peer_address = strdup (config->peer);
-  if (link->sender == NULL || link->receiver.buffer == NULL ||
+  if (link->sender == NULL || !has_receiver ||
       (config->peer != NULL && link->peer_address == NULL))
     goto no_memory;
   link->connector = connector_new (config, &connector_callbacks, link, error,
@@ -306,7 +311,7 @@ link_free (struct link *link)
   if (link->sender != NULL)
     sender_flush (link->sender);
   sender_free (link->sender);
-  free (link->receiver.buffer);
+  receiver_free (&link->receiver);
   free (link->peer_address);
   pthread_cond_destroy (&link->changed);
   pthread_mutex_destroy (&link->mutex);
@@ -345,6 +350,18 @@ void
 link_flush (struct link *link)
 {
   sender_flush (link->sender);
+}
+
+bool
+link_visit (struct link *link, bool (*enough) (void *opaque), void *opaque)
+{
+  return receiver_visit (&link->receiver, enough, opaque);
+}
+
+void
+link_recall (struct link *link)
+{
+  receiver_recall (&link->receiver);
 }
 
 void

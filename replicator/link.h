@@ -5,9 +5,10 @@
  * unframes.  It knows no node state: everything it learns goes to the
  * callbacks.
  *
- * Threads: one acceptor/dialler, one receiver, one that sends when the
- * socket was full.  Else whoever calls link_flush sends (combining: one
- * sender at a time, it takes what the others queued).
+ * Threads: one acceptor/dialler, one receiver, which may let others do its
+ * work (link_visit), one that sends when the socket was full.  Else whoever
+ * calls link_flush sends (combining: one sender at a time, it takes what
+ * the others queued).
  */
 #ifndef DUET_LINK_H
 #define DUET_LINK_H
@@ -36,6 +37,11 @@ struct link_frame {
   void (*done) (struct link_frame *frame);
 };
 
+enum {
+  LINK_ASIDE = 1,
+  LINK_VISIT_MS = 500,
+};
+
 struct link_callbacks {
   /* A connection is up, greeting done.  Never two at once: a new one
    * comes only after down of the last has returned.
@@ -59,13 +65,15 @@ struct link_callbacks {
    * side; before the connect_failed that it leads to.  May be NULL.
    */
   void (*refused) (void *opaque, const char *address, const char *why);
-  /* From the receiver thread, as up and down are.  While it is busy,
-   * nothing is received, and the peer has to wait.  After link_drop no
+  /* From the receiver thread, as up and down are, or from one that visits;
+   * never two at once.  While it is busy, nothing is received, and the peer
+   * has to wait.  After link_drop no
    * further frame comes.
    * A frame, checked by wire_decode and wire_check_payload.  PAYLOAD is
    * the receiver's and valid until the call returns.  LAST: no further
    * complete frame has been received yet (a good time to fdatasync).
-   * Return -1 to have the connection dropped.
+   * Return -1 to have the connection dropped, LINK_ASIDE if those who wait
+   * for the next frame may come and receive it themselves (link_visit).
    */
   int (*frame) (void *opaque, uint32_t link, const struct wire_frame *frame,
                 const uint8_t *payload, bool last);
@@ -118,6 +126,20 @@ void link_queue (struct link *link, struct link_frame *frame);
  * follow link_queue before long.  Not under a lock that a done() takes.
  */
 void link_flush (struct link *link);
+
+/* Receive in this thread: acks, pings and pongs go to the frame callback,
+ * and all else makes the receiver thread go on with it.  Until ENOUGH, asked
+ * after frames, is true, that, the end of the connection, or LINK_VISIT_MS
+ * without anything.  False, and nothing done: the receiver thread receives,
+ * as it does unless its last frame was answered by LINK_ASIDE, or another
+ * thread visits.
+ */
+bool link_visit (struct link *link, bool (*enough) (void *opaque),
+                 void *opaque);
+/* Somebody waits for a frame who does not visit: let the receiver thread
+ * receive again, if it does not.
+ */
+void link_recall (struct link *link);
 
 /* Bytes and frames sent and received (as they are without TLS), system
  * calls that sent and received.

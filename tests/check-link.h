@@ -45,6 +45,9 @@ struct node {
   atomic_uint_fast64_t lasts; /* frames with LAST */
   atomic_bool gate;           /* the frame callback waits while it is set */
   atomic_int at_gate;
+  atomic_bool inside;    /* the frame callback; never two at once */
+  atomic_bool aside;     /* it lets others receive */
+  atomic_int visited;    /* frames that came to a visitor */
   bool in_order;         /* payloads must carry 0, 1, 2, ... */
   uint64_t next;         /* receiver thread: expected payload */
   pthread_mutex_t queue; /* the engine's mutex, so to say */
@@ -165,6 +168,9 @@ on_connect_failed (void *opaque)
   node->fails++;
 }
 
+/* This thread is in link_visit. */
+static _Thread_local bool visiting;
+
 static inline int
 on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
           const uint8_t *payload, bool last)
@@ -173,6 +179,7 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
   uint64_t number;
 
   ck_assert_uint_eq (node->up, link);
+  ck_assert (!atomic_exchange (&node->inside, true));
   if (node->gate) {
     node->at_gate++;
     WAIT (!node->gate);
@@ -187,10 +194,15 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
   }
   /* as the engine does after each step */
   link_flush (node->link);
-  node->frames++;
+  if (visiting)
+    node->visited++;
   if (last)
     node->lasts++;
-  return frame->type == WIRE_NACK ? -1 : 0;
+  ck_assert (atomic_exchange (&node->inside, false));
+  node->frames++;
+  if (frame->type == WIRE_NACK)
+    return -1;
+  return node->aside ? LINK_ASIDE : 0;
 }
 
 static inline void

@@ -185,9 +185,8 @@ try_pieces (int fd, const uint8_t *bytes, size_t length)
           (why != NULL && end != NULL && strcmp (why, end) == 0));
   if (progress != HAIL_WHOLE)
     return;
-  if (receiver.buffer == NULL)
-    receiver.buffer = malloc (RECEIVER_BUFFER);
-  assert (receiver.buffer != NULL);
+  if (receiver.buffer == NULL && receiver_init (&receiver) == -1)
+    abort ();
   why = expect_frames (bytes + HAIL_BYTES, length - HAIL_BYTES, &expected);
   end = receiver_run (&receiver, &hail.channel, 1, &callbacks, &seen, &stop);
   assert (seen.frames == expected.frames);
