@@ -7,6 +7,11 @@
  *   floor sync SECONDS FILE        pwrite 4 KiB, fdatasync
  *   floor two SECONDS FILE FILE    the same by two processes at once, each
  *                                  on its own file, each as fast as it can
+ *   floor deep SECONDS FILE FILE   two at once, 16 blocks and then one
+ *                                  fdatasync: what the disk takes of two
+ *                                  copies when much is in flight
+ *   floor bulk SECONDS FILE FILE   two at once, 1 MiB in order in pieces of
+ *                                  128 KiB, one fdatasync
  *   floor pair SECONDS FILE FILE   4 KiB to a second process, both pwrite
  *                                  and fdatasync, wait for both: the least
  *                                  that a durable replicated write can be
@@ -14,7 +19,8 @@
  *   floor write BYTES FILE         so many written in order, one fdatasync
  *
  * Writes go to random blocks of the file.  Prints one line of JSON
- * (samples.h); of stream and write, each MiB counts as one.
+ * (samples.h); of stream and write, each MiB counts as one, of bulk each
+ * piece.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,7 +39,21 @@
 #include "samples.h"
 #include "splitmix.h"
 
-enum { BLOCK = 4096, MIB = 1024 * 1024 };
+enum {
+  BLOCK = 4096,
+  MIB = 1024 * 1024,
+  DEEP = 16, /* blocks before one fdatasync */
+  PIECE = 128 * 1024,
+};
+
+/* What a writer writes before each fdatasync. */
+struct group {
+  uint32_t count, size;
+  bool is_sequential;
+};
+static const struct group one = { 1, BLOCK, false };
+static const struct group deep = { DEEP, BLOCK, false };
+static const struct group bulks = { MIB / PIECE, PIECE, true };
 
 static uint8_t buffer[MIB];
 
@@ -124,6 +144,31 @@ write_durably (int fd, uint64_t block)
     die ("pwrite, fdatasync");
 }
 
+/* Groups until END_NS, or for ever without SAMPLES. */
+static void
+write_groups (int fd, const struct group *group, uint64_t random,
+              int64_t end_ns, struct samples *samples)
+{
+  uint64_t places = blocks_of (fd) * BLOCK / group->size, next = 0, place;
+  int64_t begun_ns, ended_ns = now_ns ();
+
+  while (samples == NULL || ended_ns < end_ns) {
+    begun_ns = ended_ns;
+    for (uint32_t i = 0; i < group->count; i++) {
+      place = (group->is_sequential ? next++ : splitmix_next (&random)) %
+        places;
+      if (pwrite (fd, buffer, group->size, (off_t) (place * group->size)) !=
+          (ssize_t) group->size)
+        die ("pwrite");
+    }
+    if (fdatasync (fd) == -1)
+      die ("fdatasync");
+    ended_ns = now_ns ();
+    for (uint32_t i = 0; i < group->count && samples != NULL; i++)
+      samples_add (samples, begun_ns, ended_ns - begun_ns, false);
+  }
+}
+
 /* ---------------------------------------------------------- second process */
 
 static pid_t
@@ -172,12 +217,22 @@ run_mirror (int fd, const char *path)
 static void
 run_writer (int fd, const char *path)
 {
-  int file = open_file (path);
-  uint64_t random = 2, blocks = blocks_of (file);
-
   (void) fd;
-  for (;;)
-    write_durably (file, splitmix_next (&random) % blocks);
+  write_groups (open_file (path), &one, 2, 0, NULL);
+}
+
+static void
+run_deep (int fd, const char *path)
+{
+  (void) fd;
+  write_groups (open_file (path), &deep, 2, 0, NULL);
+}
+
+static void
+run_bulk (int fd, const char *path)
+{
+  (void) fd;
+  write_groups (open_file (path), &bulks, 2, 0, NULL);
 }
 
 static void
@@ -229,6 +284,18 @@ play_for (double seconds, int socket, int file)
   samples_free (&samples);
 }
 
+/* Beside a second process that does the same to its own file. */
+static void
+write_for (double seconds, int file, const struct group *group)
+{
+  struct samples samples = { .list = NULL };
+  int64_t start = now_ns (), end = start + (int64_t) (seconds * 1e9);
+
+  write_groups (file, group, 1, end, &samples);
+  samples_print (&samples, start, now_ns () + 1, group->size);
+  samples_free (&samples);
+}
+
 /* ------------------------------------------------------------------ bulk */
 
 static void
@@ -261,6 +328,7 @@ int
 main (int argc, char **argv)
 {
   void (*second) (int, const char *) = NULL;
+  const struct group *group = NULL;
   const char *what = argc > 2 ? argv[1] : "";
   int fd[2] = { -1, -1 }, file = -1;
   pid_t child = 0;
@@ -269,14 +337,24 @@ main (int argc, char **argv)
     second = run_echo;
   else if (strcmp (what, "stream") == 0 && argc == 3)
     second = run_drain;
-  else if (strcmp (what, "two") == 0 && argc == 5)
+  else if (strcmp (what, "two") == 0 && argc == 5) {
     second = run_writer;
+    group = &one;
+  }
+  else if (strcmp (what, "deep") == 0 && argc == 5) {
+    second = run_deep;
+    group = &deep;
+  }
+  else if (strcmp (what, "bulk") == 0 && argc == 5) {
+    second = run_bulk;
+    group = &bulks;
+  }
   else if (strcmp (what, "pair") == 0 && argc == 5)
     second = run_mirror;
   else if ((strcmp (what, "sync") != 0 && strcmp (what, "write") != 0) ||
            argc != 4)
-    die ("usage: floor ping|sync|two|pair SECONDS or stream|write BYTES, "
-         "FILE...");
+    die ("usage: floor ping|sync|two|deep|bulk|pair SECONDS or "
+         "stream|write BYTES, FILE...");
   if (argc > 3)
     file = open_file (argv[3]);
   if (second != NULL) {
@@ -285,8 +363,10 @@ main (int argc, char **argv)
   }
   if (second == run_drain || strcmp (what, "write") == 0)
     bulk (strtoull (argv[2], NULL, 10), fd[0], file);
+  else if (group != NULL)
+    write_for (strtod (argv[2], NULL), file, group);
   else
-    play_for (strtod (argv[2], NULL), second == run_writer ? -1 : fd[0], file);
+    play_for (strtod (argv[2], NULL), fd[0], file);
   if (second != NULL) {
     kill (child, SIGKILL);
     waitpid (child, NULL, 0);

@@ -8,6 +8,7 @@ machine does meanwhile meets all of them alike.
 from servers import Pair, has_mirror
 
 KIB, MIB = 1024, 1024 * 1024
+DEPTHS = (1, 4, 32, 128)
 
 # Contestants, and what they are called.
 LABELS = {
@@ -25,6 +26,9 @@ LABELS = {
     'duet-unix': 'duet, unix',
 }
 
+# Without any server (floor.c), and of how many files.
+FLOORS = {'ping': 0, 'sync': 1, 'two': 2, 'deep': 2, 'bulk': 2}
+
 WRITERS = ['fua', 'qemunbd', 'mirror', 'duet', 'proxy', 'nbdplugin']
 READERS = ['file', 'qemunbd', 'mirror', 'duet', 'proxy', 'nbdplugin']
 
@@ -32,7 +36,7 @@ READERS = ['file', 'qemunbd', 'mirror', 'duet', 'proxy', 'nbdplugin']
 def job_list():
     """{name: (title, options of load, contestants)}"""
     jobs = {}
-    for depth in (1, 4, 32, 128):
+    for depth in DEPTHS:
         writers = WRITERS + ['solo'] + (['floor'] if depth == 1 else [])
         jobs[f'write-{depth}'] = (
             f'4K random write, depth {depth}',
@@ -40,34 +44,31 @@ def job_list():
     jobs['write-8x16'] = (
         '4K random write, 8 clients of depth 16',
         {'rw': 'write', 'depth': 16, 'clients': 8}, ['fua', 'mirror', 'duet'])
-    for depth in (1, 4, 32, 128):
+    for depth in DEPTHS:
         jobs[f'read-{depth}'] = (
             f'4K random read, depth {depth}',
             {'rw': 'read', 'depth': depth}, READERS)
     for rw, single in (('write', 'fua'), ('read', 'file')):
-        for depth in (1, 32):
+        for depth in DEPTHS:
+            others = ['mirror', 'nbdplugin'] if depth in (1, 32) else []
             jobs[f'{rw}-unaligned-{depth}'] = (
                 f'4K random {rw} at 512-byte offsets, depth {depth}',
                 {'rw': rw, 'depth': depth, 'shift': 512},
-                [single, 'mirror', 'duet', 'proxy', 'nbdplugin'])
-    jobs['seqwrite'] = (
-        '128K sequential write, depth 8',
-        {'rw': 'write', 'size': 128 * KIB, 'depth': 8, 'order': 'sequential'},
-        WRITERS)
-    jobs['seqread'] = (
-        '128K sequential read, depth 8',
-        {'rw': 'read', 'size': 128 * KIB, 'depth': 8, 'order': 'sequential'},
-        READERS)
+                [single, 'duet', 'proxy'] + others)
+    for rw, contestants in (('write', WRITERS), ('read', READERS)):
+        jobs[f'seq{rw}'] = (
+            f'128K sequential {rw}, depth 8',
+            {'rw': rw, 'size': 128 * KIB, 'depth': 8, 'order': 'sequential'},
+            contestants)
     jobs['mixed'] = (
         '4K random, 70 % reads, depth 32',
         {'rw': 'mixed', 'depth': 32}, WRITERS)
-    for depth in (1, 32):
-        jobs[f'write-unix-{depth}'] = (
-            f'4K random write, depth {depth}, unix socket',
-            {'rw': 'write', 'depth': depth}, ['fua-unix', 'duet-unix'])
-        jobs[f'read-unix-{depth}'] = (
-            f'4K random read, depth {depth}, unix socket',
-            {'rw': 'read', 'depth': depth}, ['file-unix', 'duet-unix'])
+    for job in ('write-1', 'write-32', 'read-1', 'read-32', 'seqwrite',
+                'seqread', 'mixed'):
+        title, options, _ = jobs[job]
+        single = 'file' if 'read' in job else 'fua'
+        jobs[job + '-unix'] = (title + ', unix socket', options,
+                               [single + '-unix', 'duet-unix'])
     return jobs
 
 
@@ -77,7 +78,8 @@ class Contest:
     def __init__(self, bench):
         self.bench = bench
         tools, area = bench.tools, bench.scale.area
-        self.floor_files = [tools.new_file(f'floor{i}', area) for i in (0, 1)]
+        self.floor_files = [tools.new_file(f'floor{i}', area, 64 * KIB)
+                            for i in (0, 1)]
         self.uri = {}
         for suffix, start in (('', tools.nbdkit_tcp),
                               ('-unix', tools.nbdkit_unix)):
@@ -122,13 +124,13 @@ def run(bench):
     results = {name: {c: [] for c in contestants
                       if c == 'floor' or c in contest.uri}
                for name, (_, _, contestants) in jobs.items()}
-    floors = {name: [] for name in ('ping', 'sync', 'two')}
+    floors = {name: [] for name in FLOORS}
     for turn in range(bench.scale.rounds):
         bench.say(f'comparison: round {turn + 1} of {bench.scale.rounds}')
         for name, figures in floors.items():
-            files = {'ping': 0, 'sync': 1, 'two': 2}[name]
-            figures.append(bench.meter.floor(name, bench.scale.slice_s,
-                                             *contest.floor_files[:files]))
+            figures.append(bench.meter.floor(
+                name, bench.scale.slice_s,
+                *contest.floor_files[:FLOORS[name]]))
         for name, (_, options, _) in jobs.items():
             contestants = list(results[name])
             first = turn % len(contestants)

@@ -29,6 +29,12 @@ def row(what, value, unit, sign, bound, field='median'):
             'reached': number <= bound if sign == '<=' else number >= bound}
 
 
+def to_floor(results, job, of, floor):
+    """Requests per second of OF against what FLOOR could do of them."""
+    return ratios([f['per_second'] for f in results['jobs']['jobs'][job][of]],
+                  [f['per_second'] for f in results['jobs']['floors'][floor]])
+
+
 def compare(results, job, of, to, field='per_second', to_job=None):
     jobs = results['jobs']['jobs']
     first = jobs[job].get(of)
@@ -47,6 +53,8 @@ def job_rows(results):
               'x', '<=', 1.15)
     yield row('4K write, depth 32: to durable nbdkit file',
               against('write-32', 'duet', 'fua'), 'x', '>=', 1.5)
+    yield row('4K write, depth 32: to what the disk takes of two copies',
+              to_floor(results, 'write-32', 'duet', 'deep'), 'x', '>=', 0.8)
     yield row('4K write, depth 32: to the qemu mirror',
               against('write-32', 'duet', 'mirror'), 'x', '>=', 5)
     yield row('4K write: depth 128 to depth 32',
@@ -57,6 +65,8 @@ def job_rows(results):
               'x', '>=', 1)
     yield row('128K sequential write, depth 8: to durable nbdkit file',
               against('seqwrite', 'duet', 'fua'), 'x', '>=', 0.8)
+    yield row('128K sequential write: to what the disk takes of two copies',
+              to_floor(results, 'seqwrite', 'duet', 'bulk'), 'x', '>=', 0.8)
     for depth in (1, 32):
         yield row(f'4K read, depth {depth}: to nbdkit file',
                   against(f'read-{depth}', 'duet', 'file'), 'x', '>=', 0.97)

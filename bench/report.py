@@ -7,7 +7,7 @@ import statistics
 
 import plot
 import reach
-from jobs import LABELS, job_list
+from jobs import DEPTHS, LABELS, job_list
 from measure import ratios
 
 MIB = 1 << 20
@@ -155,13 +155,13 @@ def counts_lines(results):
 def draw_jobs(out, results):
     jobs = results['jobs']['jobs']
     for rw in ('write', 'read'):
-        names = [f'{rw}-{depth}' for depth in (1, 4, 32, 128)]
+        names = [f'{rw}-{depth}' for depth in DEPTHS]
         plot.bars(out, f'{rw}s', f'4K random {rw}s', 'per second',
                   [f'depth {name.split("-")[1]}' for name in names],
                   {LABELS[c]: [median(jobs[name][c], 'per_second')
                                for name in names]
                    for c in jobs[names[-1]]})
-    names = [f'write-{depth}' for depth in (1, 4, 32, 128)]
+    names = [f'write-{depth}' for depth in DEPTHS]
     plot.bars(out, 'nodes', 'Two nodes against one: 4K random writes',
               'per second', [name.replace('write-', 'depth ')
                              for name in names],
@@ -169,7 +169,7 @@ def draw_jobs(out, results):
                for label, c in (('duet, two nodes', 'duet'),
                                 ('duet, one node', 'solo'),
                                 ('nbdkit file, durable', 'fua'))})
-    kinds = [(rw, depth) for rw in ('write', 'read') for depth in (1, 32)]
+    kinds = [(rw, depth) for rw in ('write', 'read') for depth in DEPTHS]
     plot.bars(out, 'unaligned', 'Aligned against unaligned: duet, 4K',
               'p50, us', [f'{rw}, depth {depth}' for rw, depth in kinds],
               {'aligned': [median(jobs[f'{rw}-{depth}']['duet'], 'p50')

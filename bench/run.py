@@ -52,7 +52,7 @@ class Scale:
 
 
 SCALES = {
-    'full': Scale(256 * MIB, 5, 0.5, 0.1, 30, 3, 4,
+    'full': Scale(256 * MIB, 5, 0.4, 0.1, 30, 3, 4,
                   (0, 10, 25, 50, 75, 90, 100),
                   (10 * MIB, 100 * MIB, GIB, 4 * GIB), 3,
                   (GIB, 16 * GIB, 256 * GIB, 1024 * GIB), 4, 4000),

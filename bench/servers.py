@@ -116,12 +116,15 @@ class Tools:
     def path(self, name):
         return os.path.join(self.folder, name)
 
-    def new_file(self, name, size):
-        """A file whose blocks are allocated and written."""
+    def new_file(self, name, size, piece=1 << 20):
+        """A file whose blocks are allocated and written, in writes of
+        PIECE: the page cache keeps what came in one write in one folio, and
+        small writes into large folios cost more.
+        """
         path = self.path(name)
-        block = random.Random(1).randbytes(1 << 20)
-        with open(path, 'wb') as file:
-            for _ in range(size >> 20):
+        block = random.Random(1).randbytes(piece)
+        with open(path, 'wb', buffering=0) as file:
+            for _ in range(size // piece):
                 file.write(block)
             os.fdatasync(file.fileno())
         return path
