@@ -37,6 +37,7 @@
 enum {
   HOST_MAX = 64, /* no number is longer */
   LINE = 1024,
+  ACCEPT_AGAIN_MS = 100, /* after accept failed for want of something */
 };
 
 /* A connection, known to libmicrohttpd as its socket context. */
@@ -56,6 +57,7 @@ struct http {
   bool running;
   /* The thread's: */
   struct MHD_Daemon *daemon;
+  uint64_t accepted;
   LIST_HEAD (, visitor) visitors;
 };
 
@@ -245,6 +247,7 @@ on_connection (void *opaque, struct MHD_Connection *connection, void **context,
     }
     return;
   }
+  http->accepted++;
   info = MHD_get_connection_info (connection,
                                   MHD_CONNECTION_INFO_CONNECTION_FD);
   visitor = calloc (1, sizeof *visitor);
@@ -276,6 +279,21 @@ shut_old (struct http *http, uint64_t now)
     setsockopt (visitor->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
     shutdown (visitor->fd, SHUT_RDWR);
   }
+}
+
+/* Let libmicrohttpd work.  When nobody was connected and nobody came, what
+ * woke us is a client that could not be accepted (no descriptor, no memory),
+ * and would go on waking us.
+ */
+static void
+work (struct http *http, struct pollfd *wake, bool woken)
+{
+  bool was_empty = LIST_EMPTY (&http->visitors);
+  uint64_t accepted = http->accepted;
+
+  MHD_run (http->daemon);
+  if (woken && was_empty && http->accepted == accepted)
+    poll (wake, 1, ACCEPT_AGAIN_MS);
 }
 
 static void *
@@ -310,7 +328,9 @@ run (void *opaque)
     poll (polled, 2, (int) wait_ms);
     if (polled[0].revents != 0)
       return NULL;
-    MHD_run (http->daemon);
+    work (http, &polled[0], polled[1].revents != 0);
+    if (polled[0].revents != 0)
+      return NULL;
   }
 }
 

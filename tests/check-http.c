@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -96,17 +97,32 @@ teardown (void)
 }
 
 static int
-dial (void)
+socket_for (void)
 {
-  struct sockaddr_in address = { .sin_family = AF_INET };
   struct timeval patience = { .tv_sec = PATIENCE_S };
   int fd = socket (AF_INET, SOCK_STREAM, 0);
 
+  setsockopt (fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  return fd;
+}
+
+static void
+connect_to (int fd)
+{
+  struct sockaddr_in address = { .sin_family = AF_INET };
+
   address.sin_addr.s_addr = htonl (INADDR_LOOPBACK);
   address.sin_port = htons ((uint16_t) port);
-  setsockopt (fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   ck_assert_int_eq (connect (fd, (struct sockaddr *) &address, sizeof address),
                     0);
+}
+
+static int
+dial (void)
+{
+  int fd = socket_for ();
+
+  connect_to (fd);
   return fd;
 }
 
@@ -327,6 +343,43 @@ START_TEST (who_does_not_read_is_ended)
 }
 END_TEST
 
+static double
+cpu_seconds (void)
+{
+  struct timespec spent;
+
+  clock_gettime (CLOCK_PROCESS_CPUTIME_ID, &spent);
+  return (double) spent.tv_sec + (double) spent.tv_nsec / 1e9;
+}
+
+/* Who cannot be accepted waits, and keeps nobody busy. */
+START_TEST (without_descriptors_it_rests)
+{
+  static const char request[] =
+    "GET /constant HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  int fd = dial ();
+  struct rlimit old, none;
+  double before;
+
+  close (fd);
+  ck_assert_int_eq (getrlimit (RLIMIT_NOFILE, &old), 0);
+  fd = socket_for ();
+  none = (struct rlimit){ (rlim_t) fd + 1, old.rlim_max };
+  /* No gap below it. */
+  for (int other = dup (fd); other != -1 && other < fd; other = dup (fd))
+    ;
+  ck_assert_int_eq (setrlimit (RLIMIT_NOFILE, &none), 0);
+  connect_to (fd);
+  before = cpu_seconds ();
+  wait_ticks (3);
+  ck_assert_double_lt (cpu_seconds () - before, 0.1);
+  ck_assert_int_eq (setrlimit (RLIMIT_NOFILE, &old), 0);
+  ck_assert_int_eq (send (fd, request, sizeof request - 1, MSG_NOSIGNAL),
+                    sizeof request - 1);
+  ck_assert_ptr_nonnull (strstr (receive (fd), "HTTP/1.1 200 "));
+}
+END_TEST
+
 START_TEST (an_end_waits_for_nobody)
 {
   int fd = dial ();
@@ -362,6 +415,7 @@ main (void)
   tcase_add_test (tcase, garbage_ends_its_connection_only);
   tcase_add_test (tcase, the_slow_do_not_shut_others_out);
   tcase_add_test (tcase, who_does_not_read_is_ended);
+  tcase_add_test (tcase, without_descriptors_it_rests);
   tcase_add_test (tcase, an_end_waits_for_nobody);
   tcase_add_test (tcase, it_ticks);
   runner = srunner_create (suite);
