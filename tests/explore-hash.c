@@ -324,7 +324,8 @@ plain_connections (struct core *c)
     c->clients[i].session = session_rank (c->clients[i].session);
   }
   c->attempt_wanted = c->attempt_wanted > c->attempt;
-  c->attempt = c->attempt_failed = 0;
+  /* attempt_held: nobody is paused here, so none is held. */
+  c->attempt = c->attempt_failed = c->attempt_held = 0;
   c->ping_token = c->pong_token = 0;
 }
 
