@@ -83,7 +83,8 @@ boot_machine ()
   rm -f "$here/up"
   # unshare's child is the machine's first process and dies with it.
   nsenter --net="/run/netns/$net-$name" \
-    unshare --mount --uts --pid --fork --kill-child --propagation private bash -c '
+    unshare --mount --uts --pid --fork --kill-child \
+    --propagation private bash -c '
       set -e
       mount -t overlay overlay "$1/root" \
         -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work"

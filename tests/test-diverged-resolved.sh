@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Copies that have diverged are one again, as the README says, when one of
-# them is emptied: it is filled from the other, which serves all the time.
+# Copies that have diverged are one again also when one of them is emptied:
+# it is filled from the other, which serves all the time.
 . "$(dirname "$0")/functions.sh"
 . tests/volume-functions.sh
 

@@ -53,7 +53,7 @@ fi
 # The examples are what the programs that read them take.
 examples=$dir/root/usr/share/doc/nbdkit-plugin-duet/examples
 findmnt --verify --tab-file "$examples/fstab" > "$dir/fstab.out" 2>&1 ||
-  grep -q ' 0 parse errors' "$dir/fstab.out" || fail "$(cat "$dir/fstab.out")"
+  grep -q '^0 parse errors' "$dir/fstab.out" || fail "$(cat "$dir/fstab.out")"
 /usr/bin/python3 -c 'import sys, xml.dom.minidom as m; m.parse (sys.argv[1])' \
   "$examples/libvirt-disk.xml"
 [ "$(awk '$1 !~ /^#/ { print NF, $2 }' "$examples/nbdtab")" = \

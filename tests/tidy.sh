@@ -49,7 +49,7 @@ mapfile -t c_files < <(find include replicator nbdkit-plugin tests bench \
                             -name '*.[ch]' | sort)
 mapfile -t scripts < <(find nbdkit-plugin tests bench -name '*.sh' | sort
                        echo .ci/run)
-mapfile -t python_files < <(find bench -name '*.py' | sort)
+mapfile -t python_files < <(find bench tests -name '*.py' | sort)
 files=("${c_files[@]}" "${scripts[@]}" "${python_files[@]}" Makefile)
 
 # ---------------------------------------------------------------- layout
