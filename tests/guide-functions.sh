@@ -202,10 +202,12 @@ run_block ()
   esac
 }
 
+# Packages are made in half the time without the optimizer.
 in_copy ()
 {
   (cd "$dir/duet" && env -u MAKEFLAGS -u MAKELEVEL -u BUILD -u SAN -u CC \
-    PATH="$dir/bin:$PATH" "$@" < /dev/null)
+    DEB_BUILD_OPTIONS='noopt noautodbgsym' PATH="$dir/bin:$PATH" "$@" \
+    < /dev/null)
 }
 
 run_alone ()
