@@ -324,9 +324,29 @@ in_between (const struct core *core)
     core->relation == REL_CREATE;
 }
 
+/* Does the newest answer of etcd come from after the command? */
+static bool
+has_read (struct core *core)
+{
+  if (!core_by_etcd (core))
+    return true;
+  if (core->admin.read == 0)
+    core->admin.read = etcd_read_soon (core);
+  return etcd_read_done (core, core->admin.read);
+}
+
+/* Could the primary go on alone?  NULL: it could, or etcd is being asked. */
+static const char *
+not_alone (struct core *core)
+{
+  return has_read (core) && !etcd_lets_switch (core)
+    ? "etcd does not let the primary go on alone now: see the status"
+    : NULL;
+}
+
 /* Why this node cannot be kept apart from its peer. */
 static const char *
-no_pause (const struct core *core)
+no_pause (struct core *core)
 {
   if (core->paused)
     return "the link is paused already";
@@ -341,9 +361,7 @@ no_pause (const struct core *core)
   if (core->phase == LINK_DECIDED && core->relation == REL_SYNC)
     return core->record.primary == 0
       ? "no node is primary yet: the first client that opens one decides"
-      : etcd_lets_switch (core)
-      ? NULL
-      : "etcd does not let the primary go on alone now: see the status";
+      : not_alone (core);
   if (core->phase != LINK_DECIDED && !pause_fits (core))
     return "the peer is not connected, and which node goes on alone is not "
            "decided: there is no link to pause";
@@ -354,7 +372,7 @@ no_pause (const struct core *core)
 static const char *
 ask_to_yield (struct core *core)
 {
-  const char *why = not_yet (core);
+  const char *why = has_read (core) ? not_yet (core) : "etcd is being asked";
 
   if (why != NULL)
     return why;
@@ -452,7 +470,7 @@ resume (struct core *core)
 /* ------------------------------------------------------- full resync */
 
 static const char *
-no_resync (const struct core *core)
+no_resync (struct core *core)
 {
   const struct gen_record *record = &core->record;
 
@@ -468,10 +486,9 @@ no_resync (const struct core *core)
   if (core->phase != LINK_DECIDED && record->both)
     return "the peer is not connected, and which node goes on alone is not "
            "decided";
-  if (core->phase == LINK_DECIDED && core->relation == REL_SYNC &&
-      !etcd_lets_switch (core))
-    return "etcd does not let the primary go on alone now: see the status";
-  return NULL;
+  return core->phase == LINK_DECIDED && core->relation == REL_SYNC
+    ? not_alone (core)
+    : NULL;
 }
 
 /* All of the peer's copy counts as different: durably, so that it does also

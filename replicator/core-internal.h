@@ -210,6 +210,7 @@ struct admin {
   bool asked;         /* the peer was asked, or offered the role */
   const char *denied; /* its answer, when it was no */
   uint64_t attempt;   /* FORCE: to reach the peer, must fail; 0: none yet */
+  uint64_t read;      /* PAUSE, RESYNC: of etcd's key; 0: not asked for */
   bool marked;        /* RESYNC: all of the peer's copy is marked */
   uint64_t deadline_ms;
 };

@@ -21,6 +21,20 @@ wish (enum core_admin admin_kind)
     (struct core_event){ .type = EV_ADMIN, .wish = { .kind = admin_kind } });
 }
 
+/* One that etcd is asked for first, whether it would let it come true. */
+static void
+wish_asked (enum core_admin admin_kind)
+{
+  struct arbiter_value value = present ();
+
+  wish (admin_kind);
+  ck_assert (!sent (WIRE_YIELD));
+  ck_assert (!sent (WIRE_YIELDED));
+  pass (BEAT + 1);
+  ck_assert (w.read);
+  answer (ARBITER_DONE, 30, &value);
+}
+
 static struct core_view
 view (void)
 {
@@ -65,7 +79,7 @@ END_TEST
 START_TEST (its_own_operator_pauses)
 {
   pair (PEER);
-  wish (ADMIN_PAUSE);
+  wish_asked (ADMIN_PAUSE);
   ck_assert (sent (WIRE_YIELDED));
   ck_assert (!w.told);
   link_down (true);
@@ -149,7 +163,7 @@ go_on_alone (void)
 START_TEST (primary_goes_on_alone_by_its_word)
 {
   pair (ME);
-  wish (ADMIN_PAUSE);
+  wish_asked (ADMIN_PAUSE);
   ck_assert (sent (WIRE_YIELD));
   frame (WIRE_YIELDED, 0);
   ck_assert (!w.told);
@@ -194,7 +208,7 @@ START_TEST (paused_nodes_meet_and_part)
   pair (ME);
   hello = peer_hello ();
   hello.record.discard = true;
-  wish (ADMIN_PAUSE);
+  wish_asked (ADMIN_PAUSE);
   frame (WIRE_YIELDED, 0);
   go_on_alone ();
   answer (ARBITER_DONE, 31, NULL);
@@ -221,7 +235,7 @@ END_TEST
 START_TEST (pause_is_taken_back_without_etcd)
 {
   pair (ME);
-  wish (ADMIN_PAUSE);
+  wish_asked (ADMIN_PAUSE);
   frame (WIRE_YIELDED, 0);
   ck_assert (w.read);
   answer (ARBITER_UNREACHABLE, 0, NULL);
@@ -240,7 +254,7 @@ START_TEST (full_resync_marks_all)
   static const uint8_t all[] = { 0x0f };
 
   pair (ME);
-  wish (ADMIN_RESYNC);
+  wish_asked (ADMIN_RESYNC);
   ck_assert (sent (WIRE_YIELD));
   ck_assert_uint_eq (view ().dirty_bytes, 0);
   frame (WIRE_YIELDED, 0);
@@ -260,9 +274,32 @@ END_TEST
 START_TEST (nothing_moves_while_it_is_asked)
 {
   pair (ME);
-  wish (ADMIN_PAUSE);
+  wish_asked (ADMIN_PAUSE);
   frame (WIRE_SWITCH_REQUEST, WIRE_SWITCH_END_PLAIN);
   ck_assert (sent (WIRE_SWITCH_DENY));
+  end ();
+}
+END_TEST
+
+/* What was read before may be of a generation that is past. */
+START_TEST (etcd_is_asked_first)
+{
+  struct arbiter_value value;
+
+  pair (ME);
+  value = present ();
+  wish (_i == 0 ? ADMIN_PAUSE : ADMIN_RESYNC);
+  pass (BEAT + 1);
+  ck_assert (w.read);
+  ck_assert (!w.told);
+  value.gen.epoch += 3;
+  if (_i == 0)
+    answer (ARBITER_UNREACHABLE, 0, NULL);
+  else
+    answer (ARBITER_DONE, 40, &value);
+  ck_assert (w.told);
+  ck_assert_int_eq (w.error, EPERM);
+  ck_assert (!sent (WIRE_YIELD));
   end ();
 }
 END_TEST
@@ -316,6 +353,7 @@ main (void)
   tcase_add_test (tcase, pause_is_taken_back_without_etcd);
   tcase_add_test (tcase, full_resync_marks_all);
   tcase_add_test (tcase, nothing_moves_while_it_is_asked);
+  tcase_add_loop_test (tcase, etcd_is_asked_first, 0, 2);
   tcase_add_loop_test (tcase, what_makes_no_sense_is_refused, 0,
                        sizeof refused / sizeof refused[0]);
   suite_add_tcase (suite, tcase);
