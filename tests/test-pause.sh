@@ -37,6 +37,16 @@ nbdsh "$proxy_uri" 'h.pwrite(os.urandom(64 << 20), 32 << 20)'
 
 for asked in "$first" "$second"; do
   other=$(peer_of "$asked")
+  # A client without a proxy stays connected all the time.
+  rm -f "$dir/plain" "$dir/enough"
+  nbdsh "$(node_uri "$first")" '
+while not os.path.exists("'"$dir/enough"'"):
+    h.pwrite(b"plain" * 100, 220 << 20)
+    open("'"$dir/plain"'", "w").close()
+    time.sleep(0.01)' &
+  plain=$!
+  tracked+=("$plain")
+  wait_for 20 '[ -e "$dir/plain" ]'
   ctl "$asked" pause || fail "$(cat "$dir/says")"
   [ "$(node_status "$asked" .paused)" = this ] || fail "$(node_status "$asked")"
   wait_state "$first" solo
@@ -68,6 +78,8 @@ for asked in "$first" "$second"; do
   wait_insync
   [ "$(node_status "$asked" .paused)" = null ] || fail "$(node_status "$asked")"
   wait_state "$first" primary
+  touch "$dir/enough"
+  wait "$plain" || fail 'the client without a proxy was disturbed'
 done
 stop_writer
 
