@@ -222,7 +222,8 @@ step_aside (struct receiver *receiver, const char **why)
     seen = receiver->visits;
     until = aside_until ();
   }
-  receiver->aside = receiver->wanted = false;
+  receiver->aside = false;
+  atomic_store (&receiver->wanted, false);
   *why = receiver->why;
   pthread_mutex_unlock (&receiver->mutex);
   return *why != NULL ? NEXT_END : NEXT_ASIDE;
