@@ -369,6 +369,12 @@ bool core_takes_data (const struct core *core);
  * the request in SLOT and its answer?
  */
 bool core_waits_for_ack (const struct core *core, uint32_t slot);
+/* May reads of open connections be answered without asking, until a step
+ * after which this is false?  Only while there is no write whatever, so
+ * that a read sees what is durable on all members (I3), and this node
+ * serves, and nothing but a step can end that: with arbiter=etcd time can.
+ */
+bool core_reads_freely (const struct core *core);
 
 /* How far the last comparison has come. */
 struct core_verify {

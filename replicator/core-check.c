@@ -58,7 +58,7 @@ check_request (const struct core *core, uint32_t slot)
 static void
 check_counts (const struct core *core)
 {
-  uint32_t i, used = 0, opening = 0, requests = 0;
+  uint32_t i, used = 0, opening = 0, requests = 0, writes = 0;
 
   for (i = 0; i < CORE_CONNS_MAX; i++) {
     used += core->conns[i].state != CONN_FREE;
@@ -68,6 +68,10 @@ check_counts (const struct core *core)
   assert (used == core->conns_used);
   assert (opening == core->opening);
   assert (requests == core->requests_used);
+  for (i = 0; i < CORE_REQUESTS_MAX; i++)
+    writes += core->requests[i].state != R_FREE &&
+      core->requests[i].kind != REQ_READ && core->requests[i].kind != REQ_FLUSH;
+  assert (writes == core->writes_used);
 }
 
 static void

@@ -111,6 +111,7 @@ finish (struct core *core, uint32_t slot, int error)
   list_remove (core, slot);
   r->state = R_FREE;
   core->requests_used--;
+  core->writes_used -= is_write (r);
   core->conns[r->conn].requests--;
   action = core_emit (core, ACT_COMPLETE);
   action->slot = slot;
@@ -275,6 +276,7 @@ on_request (struct core *core, const struct core_event *event)
     .length = event->request.length,
   };
   core->requests_used++;
+  core->writes_used += is_write (r);
   core->conns[r->conn].requests++;
   list_add (core, R_HELD, event->slot);
 }
@@ -305,6 +307,15 @@ core_waits_for_ack (const struct core *core, uint32_t slot)
   const struct request *r = &core->requests[slot];
 
   return r->state == R_RUNNING && !r->local_out && r->peer_needed;
+}
+
+bool
+core_reads_freely (const struct core *core)
+{
+  return core->config.arbiter == ARBITER_CLIENT && core->writes_used == 0 &&
+    core->record.answered && core->switching == SWITCH_NONE &&
+    (core->relation != REL_SYNC || core->sync == SYNC_OFF) &&
+    core_may_serve (core);
 }
 
 /* The peer has made durable all frames of the request up to SEQ. */

@@ -398,7 +398,7 @@ struct core {
   struct client clients[CORE_CLIENTS];
   struct request requests[CORE_REQUESTS_MAX];
   struct request_list lists[R_STATES];
-  uint32_t requests_used, local_out;
+  uint32_t requests_used, writes_used, local_out;
 
   struct admin admin;
   struct verify verify;

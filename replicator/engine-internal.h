@@ -80,6 +80,7 @@ struct engine_conn {
   struct engine *engine;
   uint32_t slot;
   sem_t wake;
+  atomic_bool open;   /* written under LOCK */
   bool done;          /* lock */
   int error;          /* lock */
   const char *reason; /* lock */
@@ -134,6 +135,12 @@ struct engine {
   pthread_mutex_t lock;
   /* lock: */
   struct core *core;
+  /* The number of this time of free reads (core_reads_freely), or 0; written
+   * under LOCK, 0 before anything that the step leads to has begun.
+   */
+  _Atomic uint64_t free_reads;
+  uint64_t free_reads_count;
+  _Atomic uint64_t deadline_ms; /* of the core, after its last step */
   bool stopping;
   pthread_cond_t timer_wake; /* CLOCK_MONOTONIC */
   uint64_t timer_target;     /* ms, when the timer looks next */

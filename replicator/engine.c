@@ -233,6 +233,21 @@ wake_request_locked (struct engine *engine, uint32_t slot)
   engine->woken[engine->woken_count++] = slot;
 }
 
+/* May reads go past the core, from now on, and how long?  An exchange,
+ * because what comes after it may not be seen before it.
+ */
+static void
+publish_reads_locked (struct engine *engine)
+{
+  bool is_free = core_reads_freely (engine->core);
+
+  atomic_store (&engine->deadline_ms, core_deadline (engine->core));
+  if (is_free == (atomic_load (&engine->free_reads) != 0))
+    return;
+  atomic_exchange (&engine->free_reads,
+                   is_free ? ++engine->free_reads_count : 0);
+}
+
 static void
 carry_out_locked (struct engine *engine, const struct core_action *action)
 {
@@ -256,9 +271,11 @@ carry_out_locked (struct engine *engine, const struct core_action *action)
     conn->done = true;
     conn->error = action->error;
     conn->reason = action->reason;
+    atomic_store (&conn->open, action->error == 0);
     sem_post (&conn->wake);
     break;
   case ACT_CONN_ENDED:
+    atomic_store (&engine->conns[action->slot].open, false);
     /* Its next request gets ESHUTDOWN; nbdkit lets a plugin hang up only
      * from within a request.
      */
@@ -326,6 +343,7 @@ engine_step_locked (struct engine *engine, struct core_event *event)
     event->wall_s = (uint64_t) time (NULL);
     event->random = random_locked (engine);
     actions = core_step (engine->core, event);
+    publish_reads_locked (engine);
     for (i = 0; i < actions->count; i++)
       carry_out_locked (engine, &actions->list[i]);
     engine_news_locked (engine);
@@ -334,7 +352,7 @@ engine_step_locked (struct engine *engine, struct core_event *event)
 #ifdef DUET_CHECK
   core_check (engine->core);
 #endif
-  if (core_deadline (engine->core) < engine->timer_target)
+  if (atomic_load (&engine->deadline_ms) < engine->timer_target)
     pthread_cond_signal (&engine->timer_wake);
 }
 

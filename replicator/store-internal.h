@@ -37,6 +37,7 @@ struct store {
    * false to true once; being late to see it costs one system call.
    */
   atomic_bool lacks[WAY_COUNT];
+  atomic_bool lacks_nowait;
 };
 
 #endif /* DUET_STORE_INTERNAL_H */

@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "fileio.h"
@@ -67,6 +68,13 @@ store_bad_pages (const struct store *store)
   return store->bad_pages;
 }
 
+static bool
+is_unsupported (int error)
+{
+  return error == EOPNOTSUPP || error == ENOSYS || error == ENODEV ||
+    error == ENOTTY;
+}
+
 /* --- data -------------------------------------------------------------- */
 
 static void
@@ -81,6 +89,22 @@ store_read (struct store *store, void *buffer, uint64_t offset, uint64_t length)
 {
   check_range (store, offset, length);
   return fileio_read (store->fd, buffer, length, offset);
+}
+
+bool
+store_read_cached (struct store *store, void *buffer, uint64_t offset,
+                   uint64_t length)
+{
+  const struct iovec iov = { buffer, length };
+
+  check_range (store, offset, length);
+  if (atomic_load_explicit (&store->lacks_nowait, memory_order_relaxed))
+    return false;
+  ssize_t r = preadv2 (store->fd, &iov, 1, (off_t) offset, RWF_NOWAIT);
+
+  if (r == -1 && is_unsupported (errno))
+    atomic_store_explicit (&store->lacks_nowait, true, memory_order_relaxed);
+  return r >= 0 && (uint64_t) r == length;
 }
 
 int
@@ -163,13 +187,6 @@ store_sync_histograms (const struct store *store,
 }
 
 /* --- zeros ------------------------------------------------------------- */
-
-static bool
-is_unsupported (int error)
-{
-  return error == EOPNOTSUPP || error == ENOSYS || error == ENODEV ||
-    error == ENOTTY;
-}
 
 static int
 zero_by (const struct store *store, enum zero_way way, uint64_t offset,

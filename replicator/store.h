@@ -57,6 +57,11 @@ uint32_t store_bad_pages (const struct store *store);
 
 int store_read (struct store *store, void *buffer, uint64_t offset,
                 uint64_t length);
+/* The same if it need not wait for the disk; false: it would have to, or
+ * cannot be known, or an error stands in the way: ask store_read.
+ */
+bool store_read_cached (struct store *store, void *buffer, uint64_t offset,
+                        uint64_t length);
 int store_write (struct store *store, const void *buffer, uint64_t offset,
                  uint64_t length);
 /* Zeros; PUNCH frees the space where the file system can, else they stay

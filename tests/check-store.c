@@ -52,6 +52,29 @@ START_TEST (read_past_the_end_is_an_error)
 }
 END_TEST
 
+/* What is in the page cache is read without waiting, if the file system
+ * can tell; what is not, or not whole, never is.
+ */
+START_TEST (read_what_is_cached)
+{
+  static uint8_t buffer[70000], expected[70000];
+
+  must_open (MIB);
+  fill (1000, sizeof buffer, 5);
+  memset (expected, 5, sizeof expected);
+  bool cached = store_read_cached (store, buffer, 1000, sizeof buffer);
+
+  if (cached)
+    ck_assert_mem_eq (buffer, expected, sizeof buffer);
+  else
+    printf ("this file system does not know\n");
+  ck_assert_int_eq (truncate (file, 50000), 0);
+  ck_assert (!store_read_cached (store, buffer, 1000, sizeof buffer));
+  ck_assert (!store_read_cached (store, buffer, 60000, 512));
+  ck_assert_int_eq (store_read_cached (store, buffer, 1000, 512), cached);
+}
+END_TEST
+
 static void *
 write_and_sync (void *opaque)
 {
@@ -304,6 +327,7 @@ main (void)
   tcase_add_checked_fixture (tcase, setup, teardown);
   tcase_add_test (tcase, any_offset_and_length);
   tcase_add_test (tcase, read_past_the_end_is_an_error);
+  tcase_add_test (tcase, read_what_is_cached);
   tcase_add_test (tcase, syncs_are_shared);
   tcase_add_test (tcase, zeros_read_back_as_zeros);
   tcase_add_test (tcase, punching_frees_space_and_zeroing_keeps_it);

@@ -3,9 +3,10 @@
  * preload-eio.c: a disk that breaks when a test says so.
  *
  * Preloaded into nbdkit.  While the file $EIO_FILE.eio exists, calls on
- * the file $EIO_FILE whose names it contains ("pread", "pwrite",
- * "fallocate", "fdatasync") fail with EIO and do nothing; but fdatasync
- * leaves the pages clean, as the kernel does.  All others are libc's.
+ * the file $EIO_FILE whose names it contains ("pread", which is preadv2,
+ * too, "pwrite", "fallocate", "fdatasync") fail with EIO and do nothing; but
+ * fdatasync leaves the pages clean, as the kernel does.  All others are
+ * libc's.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__ ((visibility ("default")))
@@ -61,6 +63,21 @@ pread (int fd, void *buffer, size_t length, off_t offset)
   errno = saved;
   FIND (real, "pread");
   return real (fd, buffer, length, offset);
+}
+
+EXPORT ssize_t
+preadv2 (int fd, const struct iovec *iov, int count, off_t offset, int flags)
+{
+  ssize_t (*real) (int, const struct iovec *, int, off_t, int);
+  int saved = errno;
+
+  if (is_broken (fd, "pread")) {
+    errno = EIO;
+    return -1;
+  }
+  errno = saved;
+  FIND (real, "preadv2");
+  return real (fd, iov, count, offset, flags);
 }
 
 EXPORT ssize_t
