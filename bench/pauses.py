@@ -8,7 +8,7 @@ import signal
 import time
 
 from measure import longest, spread
-from servers import Pair
+from servers import DEFAULT_THREADS, Pair
 
 SETTLE_S = 0.2  # after a takeover, before the dead node is started again
 
@@ -17,7 +17,8 @@ class Ordeal:
     def __init__(self, bench):
         self.bench = bench
         area = bench.scale.area
-        self.pair = Pair(bench.tools, 'pauses', area, patient=False).start()
+        self.pair = Pair(bench.tools, 'pauses', area, patient=False,
+                         threads=DEFAULT_THREADS).start()
         uri = self.pair.start_proxy()
         bench.fill(uri, area)
         self.load = bench.meter.begin_load(

@@ -17,8 +17,11 @@ import time
 
 PATIENCE_S = 60
 # Of each connection, of every nbdkit here.  Its default, 16, would be the
-# limit of what a deeper queue can show.
+# limit of what a deeper queue can show.  But where nodes die there is one
+# request at a time, and a thousand threads that end and begin are half of a
+# pause.
 THREADS = 64
+DEFAULT_THREADS = 16
 PR_SET_PDEATHSIG = 1
 libc = ctypes.CDLL(None)
 
@@ -135,7 +138,7 @@ class Tools:
             file.truncate(size)
         return path
 
-    def nbdkit(self, name, *args):
+    def nbdkit(self, name, *args, threads=THREADS):
         pid_file = self.path(name + '.pid')
         if os.path.exists(pid_file):
             os.unlink(pid_file)
@@ -144,7 +147,7 @@ class Tools:
             return os.path.exists(pid_file) and os.path.getsize(pid_file) > 0
 
         return Server(name, [self.nbdkit_program, '-f', '-P', pid_file,
-                             '-t', str(THREADS), *args],
+                             '-t', str(threads), *args],
                       is_ready, self.path(name + '.log'))
 
     def nbdkit_tcp(self, name, *args):
@@ -153,9 +156,9 @@ class Tools:
         self.nbdkit(name, '-i', '127.0.0.1', '-p', str(port), *args)
         return tcp_uri(port)
 
-    def nbdkit_unix(self, name, *args):
+    def nbdkit_unix(self, name, *args, threads=THREADS):
         path = self.path(name + '.sock')
-        self.nbdkit(name, '-U', path, *args)
+        self.nbdkit(name, '-U', path, *args, threads=threads)
         return unix_uri(path)
 
     def listening(self, name, family, address, argv):
@@ -213,7 +216,8 @@ class Pair:
     """
 
     def __init__(self, tools, name, size, parameters=(), unix=False,
-                 patient=True):
+                 patient=True, threads=THREADS):
+        self.threads = threads
         self.tools = tools
         self.name = name
         self.size = size
@@ -251,7 +255,8 @@ class Pair:
             'file=' + self.path(node, 'img'), f'size={self.size}',
             f'listen=127.0.0.1:{self.link_port[node]}',
             f'peer=127.0.0.1:{self.link_port[other]}',
-            'control=' + self.path(node, 'ctl'), *self.parameters)
+            'control=' + self.path(node, 'ctl'), *self.parameters,
+            threads=self.threads)
         return time.monotonic() - begun
 
     def start(self):
@@ -265,7 +270,8 @@ class Pair:
         name = f'{self.name}-{name}'
         uri = self.tools.nbdkit_unix(
             name, self.tools.duetproxy, 'node=' + self.uri('a'),
-            'node=' + self.uri('b'), 'state=' + self.tools.path(name + '.st'))
+            'node=' + self.uri('b'), 'state=' + self.tools.path(name + '.st'),
+            threads=self.threads)
         self.proxy_servers.append(Server.running[-1])
         return uri
 
