@@ -41,7 +41,7 @@ enum {
   ENGINE_SAID = 8,       /* lines remembered */
   ENGINE_HASHES = 64,    /* blocks in a chunk */
   ENGINE_WAIT_MS = 500,  /* between looks at stopping () */
-  ENGINE_LONE_US = 2000, /* between acks of one who asks again and again */
+  ENGINE_LONE_US = 4000, /* between acks of one who asks again and again */
   ENGINE_SAMPLES = 10,   /* of a resync's progress */
   ENGINE_SAMPLE_MS = 500,
   ENGINE_FRAMES_AWAITED = 1 << 16, /* in frames_out: its thread sleeps */
