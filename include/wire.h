@@ -48,51 +48,57 @@ enum {
  * X (name, word, has_payload).  "source" is the primary or solo node that
  * sends data, "target" the backup or stale node that applies it.
  */
-#define WIRE_TYPES(X)                                                      \
-  /* first on each TCP connection, both ways; link.c alone sees it */      \
-  X (WIRE_GREETING_FRAME, "greeting", true)                                \
-  /* what I am: struct wire_hello */                                       \
-  X (WIRE_HELLO_FRAME, "hello", true)                                      \
-  /* I drop this link; arg = enum gen_verdict or WIRE_BYE_* */             \
-  X (WIRE_BYE, "bye", false)                                               \
-  /* data from the source, applied and acked in order of seq */            \
-  X (WIRE_WRITE, "write", true)                                            \
-  X (WIRE_ZERO, "zero", false)                                             \
-  /* target: everything up to seq is durable here */                       \
-  X (WIRE_ACK, "ack", false)                                               \
-  /* target: my store failed (durably noted): arg = errno */               \
-  X (WIRE_NACK, "nack", false)                                             \
-  /* either: answer with PONG and the same arg, at once */                 \
-  X (WIRE_PING, "ping", false)                                             \
-  X (WIRE_PONG, "pong", false)                                             \
-  /* target/backup to source: one page of my region map; offset = page */  \
-  /* number; arg = number of pages; the last one ends the exchange */      \
-  X (WIRE_MARKS, "marks", true)                                            \
-  /* source: hash these blocks; target: their hashes; arg = chunk slot */  \
-  X (WIRE_HASH_REQUEST, "hash-request", false)                             \
-  X (WIRE_HASH_REPLY, "hash-reply", true)                                  \
-  /* adopt this generation: struct wire_hello of the sender; arg = kind */ \
-  X (WIRE_ADOPT, "adopt", true)                                            \
-  /* it is durable here */                                                 \
-  X (WIRE_ADOPTED, "adopted", false)                                       \
-  /* may I become primary?  the primary drains, gives up, and grants; */   \
-  /* or denies (busy, or it asks for the same and has the lower id); */    \
-  /* args: enum wire_switch, enum wire_deny */                             \
-  X (WIRE_SWITCH_REQUEST, "switch-request", false)                         \
-  X (WIRE_SWITCH_GRANT, "switch-grant", false)                             \
-  X (WIRE_SWITCH_DENY, "switch-deny", false)                               \
-  /* source: these regions are clean on both: u64 numbers */               \
-  X (WIRE_CLEAR, "clear", true)                                            \
-  /* sender's store failed while it was primary (durably noted): take */   \
-  /* over; arg = errno */                                                  \
-  X (WIRE_HANDOVER, "handover", false)                                     \
-  /* primary: my operator wants you to ask for my role; arg as there */    \
-  X (WIRE_SWITCH_OFFER, "switch-offer", false)                             \
-  /* primary: step back, my operator wants you to */                       \
-  X (WIRE_YIELD, "yield", false)                                           \
-  /* backup: I cannot be chosen any more (durably noted): go on alone; */  \
-  /* arg = 1: and my operator has paused the link */                       \
-  X (WIRE_YIELDED, "yielded", false)
+#define WIRE_TYPES(X)                                                        \
+  /* first on each TCP connection, both ways; link.c alone sees it */        \
+  X (WIRE_GREETING_FRAME, "greeting", true)                                  \
+  /* what I am: struct wire_hello */                                         \
+  X (WIRE_HELLO_FRAME, "hello", true)                                        \
+  /* I drop this link; arg = enum gen_verdict or WIRE_BYE_* */               \
+  X (WIRE_BYE, "bye", false)                                                 \
+  /* data from the source, applied and acked in order of seq */              \
+  X (WIRE_WRITE, "write", true)                                              \
+  X (WIRE_ZERO, "zero", false)                                               \
+  /* target: everything up to seq is durable here */                         \
+  X (WIRE_ACK, "ack", false)                                                 \
+  /* target: my store failed (durably noted): arg = errno */                 \
+  X (WIRE_NACK, "nack", false)                                               \
+  /* either: answer with PONG and the same arg, at once */                   \
+  X (WIRE_PING, "ping", false)                                               \
+  X (WIRE_PONG, "pong", false)                                               \
+  /* target/backup to source: one page of my region map; offset = page */    \
+  /* number; arg = number of pages; the last one ends the exchange */        \
+  X (WIRE_MARKS, "marks", true)                                              \
+  /* source: hash these blocks; target: their hashes; arg = chunk slot */    \
+  X (WIRE_HASH_REQUEST, "hash-request", false)                               \
+  X (WIRE_HASH_REPLY, "hash-reply", true)                                    \
+  /* adopt this generation: struct wire_hello of the sender; arg = kind */   \
+  X (WIRE_ADOPT, "adopt", true)                                              \
+  /* it is durable here */                                                   \
+  X (WIRE_ADOPTED, "adopted", false)                                         \
+  /* may I become primary?  the primary drains, gives up, and grants; */     \
+  /* or denies (busy, or it asks for the same and has the lower id); */      \
+  /* args: enum wire_switch, enum wire_deny */                               \
+  X (WIRE_SWITCH_REQUEST, "switch-request", false)                           \
+  X (WIRE_SWITCH_GRANT, "switch-grant", false)                               \
+  X (WIRE_SWITCH_DENY, "switch-deny", false)                                 \
+  /* source: these regions are clean on both: u64 numbers */                 \
+  X (WIRE_CLEAR, "clear", true)                                              \
+  /* sender's store failed while it was primary (durably noted): take */     \
+  /* over; arg = errno */                                                    \
+  X (WIRE_HANDOVER, "handover", false)                                       \
+  /* primary: my operator wants you to ask for my role; arg as there */      \
+  X (WIRE_SWITCH_OFFER, "switch-offer", false)                               \
+  /* primary: step back, my operator wants you to */                         \
+  X (WIRE_YIELD, "yield", false)                                             \
+  /* backup: I cannot be chosen any more (durably noted): go on alone; */    \
+  /* arg = 1: and my operator has paused the link */                         \
+  X (WIRE_YIELDED, "yielded", false)                                         \
+  /* durability=flush; target: all up to seq is written here, not durable */ \
+  X (WIRE_RECEIVED, "received", false)                                       \
+  /* source: make all that you have durable; arg = 1, 2, 3, ... on each */   \
+  /* link; target: up to the flush with this arg it is */                    \
+  X (WIRE_FLUSH, "flush", false)                                             \
+  X (WIRE_FLUSHED, "flushed", false)
 #define WIRE_TYPE_ENUM(name, word, payload) name,
 enum wire_type { WIRE_TYPES (WIRE_TYPE_ENUM) WIRE_TYPE_COUNT };
 
@@ -147,6 +153,7 @@ struct wire_hello {
 enum wire_feature {
   WIRE_ETCD = 1,   /* arbiter=etcd */
   WIRE_PAUSED = 2, /* my operator has paused the link: part again */
+  WIRE_CACHED = 4, /* durability=flush */
 };
 
 /* What an acceptor's greeting says to the dialler. */

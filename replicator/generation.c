@@ -139,6 +139,7 @@ gen_adopt (struct gen_record *record, const struct gen_record *other)
   record->data = DATA_CURRENT;
   record->discard = false;
   record->has_data = false;
+  record->may_lack = false;
 }
 
 /* --- the table -------------------------------------------------------- */
@@ -343,6 +344,21 @@ decide_line (bool mine, const struct gen_record *newer,
   return switched ? flow (!mine, older) : GEN_REFUSE_STALE;
 }
 
+/* Both are members of one generation.  With durability=flush, one that was
+ * restarted has lost what was not flushed, and the other one has it.
+ */
+static enum gen_verdict
+decide_members (const struct gen_record *me, const struct gen_record *peer)
+{
+  if (me->data != DATA_CURRENT)
+    return flow (false, peer);
+  if (peer->data != DATA_CURRENT)
+    return flow (true, me);
+  if (me->may_lack == peer->may_lack)
+    return GEN_SYNC;
+  return flow (peer->may_lack, peer->may_lack ? me : peer);
+}
+
 /* Two copies of one volume, neither told to yield nor half overwritten. */
 static enum gen_verdict
 decide_history (const struct gen_record *me, const struct gen_record *peer)
@@ -354,9 +370,7 @@ decide_history (const struct gen_record *me, const struct gen_record *peer)
   if (newer && older) {
     if (!gen_id_equal (gen_current (me), gen_current (peer)))
       return GEN_DIVERGED; /* each claims to descend from the other */
-    if (me->data == DATA_CURRENT && peer->data == DATA_CURRENT)
-      return GEN_SYNC;
-    return me->data == DATA_CURRENT ? flow (true, me) : flow (false, peer);
+    return decide_members (me, peer);
   }
   if (newer)
     return decide_line (true, me, peer);
@@ -496,6 +510,8 @@ gen_refusal_text (enum gen_verdict verdict, const struct gen_record *me,
   case GEN_REFUSE_ARBITER:
     return "the peer has another arbiter=, lease= or grace=: give both nodes "
            "the same";
+  case GEN_REFUSE_DURABILITY:
+    return "the peer has another durability=: give both nodes the same";
   default: return gen_verdict_text (verdict);
   }
 }

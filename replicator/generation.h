@@ -72,6 +72,10 @@ struct gen_record {
   bool answered;          /* this generation has answered a client */
   bool discard;           /* the operator told this copy to yield */
   bool has_data;          /* blank, but the data file is not empty */
+  bool cached;            /* durability=flush: what is answered may be in
+                             the page cache only.  Not told to the peer */
+  bool may_lack;          /* restarted as one of two with cached: it may
+                             lack what was answered.  Told, not kept */
   uint32_t history_count; /* 0 while blank, at most GEN_HISTORY */
   struct generation history[GEN_HISTORY];
   /* arbiter=etcd: a generation that etcd was perhaps asked for, and whose
@@ -99,7 +103,8 @@ struct gen_record {
   X (GEN_REFUSE_DATA, "a blank node's data file is not empty")       \
   X (GEN_REFUSE_BLANK, "one node is blank, the other is not alone")  \
   X (GEN_REFUSE_STALE, "neither copy is both current and newest")    \
-  X (GEN_REFUSE_ARBITER, "the peer has another arbiter=")
+  X (GEN_REFUSE_ARBITER, "the peer has another arbiter=")            \
+  X (GEN_REFUSE_DURABILITY, "the peer has another durability=")
 #define GEN_VERDICT_ENUM(name, text) name,
 enum gen_verdict { GEN_VERDICTS (GEN_VERDICT_ENUM) GEN_VERDICT_COUNT };
 

@@ -17,8 +17,8 @@
  *
  *       0  8 bytes  "DUETMETA"
  *       8  u32  version         META_VERSION
- *      12  u32  features        1 attempt; an unknown bit is as a newer
- *                               version
+ *      12  u32  features        1 attempt, 2 cached; an unknown bit is as a
+ *                               newer version
  *      16  u64  sequence        one more at each write, from 1
  *      24  u64  volume          volume id; 0: blank
  *      32  u64  node            my node id, not 0
@@ -99,7 +99,8 @@ enum {
   FLAG_ALL = 15,
 
   FEATURE_ATTEMPT = 1,
-  FEATURE_ALL = 1,
+  FEATURE_CACHED = 2,
+  FEATURE_ALL = 3,
 
   PAGE_MAGIC = MARKS_PAGE_BYTES,
   PAGE_NUMBER = PAGE_MAGIC + 4,
@@ -174,7 +175,11 @@ meta_encode (const struct gen_record *record, uint64_t sequence,
   assert (sequence > 0);
   assert (record->history_count <= GEN_HISTORY);
 
-  uint32_t flags = 0;
+  uint32_t flags = 0, features = 0;
+  if (record->attempt.kind != GEN_NONE)
+    features |= FEATURE_ATTEMPT;
+  if (record->cached)
+    features |= FEATURE_CACHED;
   if (record->both)
     flags |= FLAG_BOTH;
   if (record->answered)
@@ -197,8 +202,8 @@ meta_encode (const struct gen_record *record, uint64_t sequence,
   put64 (slot + SLOT_PRIMARY, record->primary);
   put32 (slot + SLOT_FLAGS, flags);
   put32 (slot + SLOT_COUNT, record->history_count);
+  put32 (slot + SLOT_FEATURES, features);
   if (record->attempt.kind != GEN_NONE) {
-    put32 (slot + SLOT_FEATURES, FEATURE_ATTEMPT);
     put64 (slot + SLOT_ATTEMPT_EPOCH, record->attempt.gen.epoch);
     put64 (slot + SLOT_ATTEMPT_ID, record->attempt.gen.id);
     put64 (slot + SLOT_ATTEMPT_FROM, record->attempt_revision);
@@ -312,6 +317,7 @@ meta_decode (const uint8_t slot[META_SLOT], struct gen_record *record,
     .answered = (flags & FLAG_ANSWERED) != 0,
     .discard = (flags & FLAG_DISCARD) != 0,
     .has_data = (flags & FLAG_HAS_DATA) != 0,
+    .cached = (get32 (slot + SLOT_FEATURES) & FEATURE_CACHED) != 0,
   };
   uint64_t number = get64 (slot + SLOT_SEQUENCE);
 

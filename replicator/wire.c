@@ -40,7 +40,8 @@ enum hello_bit {
   HELLO_ANSWERED = 2,
   HELLO_DISCARD = 4,
   HELLO_HAS_DATA = 8,
-  HELLO_BITS = 15,
+  HELLO_MAY_LACK = 16,
+  HELLO_BITS = 31,
 };
 
 _Static_assert(WIRE_HELLO == HELLO_HISTORY + GEN_HISTORY * HELLO_ENTRY,
@@ -261,7 +262,8 @@ wire_encode_hello (const struct wire_hello *hello, uint8_t payload[WIRE_HELLO])
   uint32_t bits = (record->both ? HELLO_BOTH : 0u) |
     (record->answered ? HELLO_ANSWERED : 0u) |
     (record->discard ? HELLO_DISCARD : 0u) |
-    (record->has_data ? HELLO_HAS_DATA : 0u);
+    (record->has_data ? HELLO_HAS_DATA : 0u) |
+    (record->may_lack ? HELLO_MAY_LACK : 0u);
 
   assert (record->history_count <= GEN_HISTORY);
   memset (payload, 0, WIRE_HELLO);
@@ -327,13 +329,15 @@ record_in_range (const struct gen_record *record)
 }
 
 static bool
-arbiter_in_range (const struct wire_hello *hello)
+features_in_range (const struct wire_hello *hello)
 {
-  uint64_t arbiter = hello->features & ~(uint64_t) WIRE_PAUSED;
+  uint64_t known = WIRE_ETCD | WIRE_PAUSED | WIRE_CACHED;
 
-  if (arbiter == WIRE_ETCD)
+  if ((hello->features & ~known) != 0)
+    return false;
+  if (hello->features & WIRE_ETCD)
     return hello->lease_ms > 0 && hello->grace_ms > hello->lease_ms;
-  return arbiter == 0 && hello->lease_ms == 0 && hello->grace_ms == 0;
+  return hello->lease_ms == 0 && hello->grace_ms == 0;
 }
 
 enum wire_reason
@@ -359,6 +363,7 @@ wire_decode_hello (const uint8_t *payload, size_t length,
   record->answered = (bits & HELLO_ANSWERED) != 0;
   record->discard = (bits & HELLO_DISCARD) != 0;
   record->has_data = (bits & HELLO_HAS_DATA) != 0;
+  record->may_lack = (bits & HELLO_MAY_LACK) != 0;
   record->history_count = get_u32 (payload + 52);
   hello->boot = get_u64 (payload + 56);
   hello->features = get_u64 (payload + 64);
@@ -366,7 +371,7 @@ wire_decode_hello (const uint8_t *payload, size_t length,
   hello->lease_ms = get_u32 (payload + 76);
   hello->grace_ms = get_u32 (payload + 80);
 
-  if ((bits & ~(uint32_t) HELLO_BITS) != 0 || !arbiter_in_range (hello) ||
+  if ((bits & ~(uint32_t) HELLO_BITS) != 0 || !features_in_range (hello) ||
       hello->resyncable > 1 || !record_in_range (record) ||
       !is_zero (payload + HELLO_USED, HELLO_HISTORY - HELLO_USED) ||
       !decode_history (payload, record)) {

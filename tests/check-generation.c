@@ -675,7 +675,33 @@ START_TEST (every_combination)
   for (i = 0; i < GEN_VERDICT_COUNT; ++i)
     ck_assert_int_eq (seen[i] > 0,
                       i < GEN_REFUSE_VOLUME ||
-                        (i > GEN_REFUSE_SELF && i != GEN_REFUSE_ARBITER));
+                        (i > GEN_REFUSE_SELF && i < GEN_REFUSE_ARBITER));
+}
+END_TEST
+
+/* With durability=flush: which of two members was restarted? */
+START_TEST (the_member_that_stayed_up_is_the_source)
+{
+  struct gen_record a = member (NODE_A), b = member (NODE_B);
+
+  ck_assert_int_eq (gen_decide (&a, &b), GEN_SYNC);
+  b.may_lack = true;
+  ck_assert_int_eq (gen_decide (&a, &b), GEN_SOURCE);
+  ck_assert_int_eq (gen_decide (&b, &a), GEN_TARGET);
+  /* Both have lost something: neither is better. */
+  a.may_lack = true;
+  ck_assert_int_eq (gen_decide (&a, &b), GEN_SYNC);
+  /* A copy that is whole beats one that is not, whatever it lacks. */
+  a.data = DATA_FAILED;
+  a.may_lack = false;
+  ck_assert_int_eq (gen_decide (&a, &b), GEN_TARGET);
+  /* One that has gone on alone is newer. */
+  a = member (NODE_A);
+  advance (&a, GEN_SOLO, CLIENT, 2);
+  ck_assert_int_eq (gen_decide (&b, &a), GEN_TARGET);
+  /* And one that joins forgets what it lacked. */
+  gen_adopt (&b, &a);
+  ck_assert (!b.may_lack);
 }
 END_TEST
 
@@ -688,6 +714,7 @@ main (void)
   int failed;
 
   tcase_add_test (tcase, adopt_takes_the_history);
+  tcase_add_test (tcase, the_member_that_stayed_up_is_the_source);
   tcase_add_test (tcase, names);
   tcase_add_test (tcase, refused_by_identity);
   tcase_add_test (tcase, two_blank_nodes);

@@ -65,6 +65,7 @@ assert_same (const struct gen_record *a, const struct gen_record *b)
   ck_assert_int_eq (a->answered, b->answered);
   ck_assert_int_eq (a->discard, b->discard);
   ck_assert_int_eq (a->has_data, b->has_data);
+  ck_assert_int_eq (a->cached, b->cached);
   ck_assert_uint_eq (a->history_count, b->history_count);
   for (uint32_t i = 0; i < a->history_count; i++) {
     ck_assert (gen_id_equal (a->history[i].gen, b->history[i].gen));
@@ -105,7 +106,7 @@ START_TEST (what_is_written_is_read)
 {
   uint8_t slot[META_SLOT];
 
-  for (unsigned flags = 0; flags < 16; flags++)
+  for (unsigned flags = 0; flags < 32; flags++)
     for (unsigned full = 0; full < 2; full++) {
       struct gen_record record = full ? full_record () : blank_record ();
       struct gen_record read;
@@ -115,6 +116,7 @@ START_TEST (what_is_written_is_read)
       record.answered = flags & 2;
       record.discard = flags & 4;
       record.has_data = flags & 8;
+      record.cached = flags & 16;
       meta_encode (&record, 1 + flags, slot);
       ck_assert_int_eq (meta_decode (slot, &read, &sequence), META_OK);
       ck_assert_uint_eq (sequence, 1 + flags);
@@ -182,7 +184,7 @@ START_TEST (strange_values_are_refused)
   } cases[] = {
     { 8, 2, META_BAD_VERSION },   /* version */
     { 8, 0, META_BAD_VALUE },     /* version 0 never was */
-    { 12, 2, META_BAD_VERSION },  /* features */
+    { 12, 4, META_BAD_VERSION },  /* features */
     { 12, 1, META_BAD_VALUE },    /* an attempt, but none is there */
     { 16, 0, META_BAD_VALUE },    /* sequence 0 */
     { 32, 0, META_BAD_VALUE },    /* node 0 */

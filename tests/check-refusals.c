@@ -43,6 +43,7 @@ START_TEST (refusals_say_which_side)
     { GEN_REFUSE_VOLUME, &both, &paired, "the peer belongs to another" },
     { GEN_REFUSE_SELF, &both, &both, "the peer has this node's own id" },
     { GEN_REFUSE_ARBITER, &both, &paired, "the peer has another arbiter=, " },
+    { GEN_REFUSE_DURABILITY, &both, &both, "the peer has another durability" },
   };
 
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -331,6 +331,20 @@ START_TEST (hello_survives_the_round_trip)
 }
 END_TEST
 
+START_TEST (hello_tells_of_the_durability)
+{
+  struct wire_hello hello = sample_hello (1), again;
+  uint8_t payload[WIRE_HELLO];
+
+  hello.features = WIRE_CACHED;
+  hello.record.may_lack = true;
+  wire_encode_hello (&hello, payload);
+  ck_assert_uint_eq (wire_decode_hello (payload, WIRE_HELLO, &again), WIRE_OK);
+  ck_assert_uint_eq (again.features, WIRE_CACHED);
+  ck_assert (again.record.may_lack);
+}
+END_TEST
+
 START_TEST (hello_tells_of_the_arbiter)
 {
   struct wire_hello hello = sample_hello (1), again;
@@ -375,13 +389,14 @@ START_TEST (hello_out_of_range_is_refused)
     { 32, 4, 3 * 1024 * 1024 },
     { 32, 4, 1u << 31 },
     { 36, 4, DATA_STATE_COUNT },
-    { 48, 4, 16 }, /* unknown bit */
+    { 48, 4, 32 }, /* unknown bit */
     { 52, 4, GEN_HISTORY + 1 },
     { 52, 4, UINT32_MAX },
     { 52, 4, 1 }, /* an entry beyond the count */
     { 52, 4, 3 }, /* an entry of zeros within it */
-    { 64, 8, 4 }, /* unknown feature */
+    { 64, 8, 8 }, /* unknown feature */
     { 64, 8, 3 }, /* arbiter=etcd and paused, without lease and grace */
+    { 64, 8, 5 }, /* arbiter=etcd and durability=flush, the same */
     { 64, 8, 1 }, /* arbiter=etcd without lease and grace */
     { 72, 4, 2 }, /* resyncable */
     { 76, 4, 1 }, /* a lease without arbiter=etcd */
@@ -503,6 +518,7 @@ main (void)
   tcase_add_test (tests, hello_survives_the_round_trip);
   tcase_add_test (tests, hello_out_of_range_is_refused);
   tcase_add_test (tests, hello_tells_of_the_arbiter);
+  tcase_add_test (tests, hello_tells_of_the_durability);
   tcase_add_test (tests, greeting_round_trip_and_refusals);
   tcase_add_test (tests, noise_never_passes_the_limits);
   tcase_add_test (tests, names_exist_for_all_numbers);
