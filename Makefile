@@ -47,7 +47,8 @@ PURE := \
   replicator/wire.c \
   replicator/exportname.c \
   nbdkit-plugin/route.c \
-  nbdkit-plugin/unanswered.c
+  nbdkit-plugin/unanswered.c \
+  nbdkit-plugin/kept.c
 
 # Shells: they do what the core says.
 SHELLS := \
