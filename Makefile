@@ -32,7 +32,9 @@ PURE := \
   replicator/core-link.c \
   replicator/core-agree.c \
   replicator/core-sync.c \
+  replicator/core-target.c \
   replicator/core-pace.c \
+  replicator/core-flush.c \
   replicator/core-disk.c \
   replicator/core-admin.c \
   replicator/core-pause.c \

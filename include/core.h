@@ -77,6 +77,12 @@ enum core_takeover {
 #define CORE_STATE_ENUM(name, word) name,
 enum core_state { CORE_STATES (CORE_STATE_ENUM) CORE_STATE_COUNT };
 
+/* durability= */
+enum core_durability {
+  DURABILITY_WRITE, /* a write is durable before its answer (the default) */
+  DURABILITY_FLUSH, /* it is written before; durable at the next flush */
+};
+
 struct core_config {
   uint64_t beat_ms;     /* heartbeat interval, >= 1 */
   uint64_t dead_ms;     /* silence that ends a link, > beat_ms */
@@ -90,6 +96,12 @@ struct core_config {
    */
   uint32_t lease_ms, grace_ms;
   uint64_t boot; /* random, different at each start */
+  enum core_durability durability;
+  /* With DURABILITY_FLUSH, else 0: when so many bytes, or the oldest for
+   * so long, were answered and not flushed, the node flushes by itself.
+   * Both >= 1.
+   */
+  uint64_t flush_bytes, flush_ms;
 };
 
 /* The least grace= for a lease=: the clocks of the two nodes may each be
@@ -147,8 +159,9 @@ enum core_event_type {
   EV_OPEN,           /* slot = connection, open */
   EV_CLOSE,          /* slot = connection; its requests have ended */
   EV_REQUEST,        /* slot = request, request */
-  EV_LOCAL_DONE,     /* slot = request, error: ACT_LOCAL ended; a
-                           write is durable when error is 0 */
+  EV_LOCAL_DONE,     /* slot = request, error: ACT_LOCAL ended; when
+                           error is 0 a write is durable, or written, as
+                           was asked for */
   EV_LINK_UP,        /* link: a connection after its greeting; only
                            while there is no other */
   EV_LINK_DOWN,      /* link: gone; every frame taken off it has been
@@ -159,7 +172,9 @@ enum core_event_type {
                            for MARKS and CLEAR payload.  A data frame's
                            payload is kept until ACT_APPLY names its seq */
   EV_APPLIED,        /* link, seq, error: all frames up to seq that
-                           ACT_APPLY named are durable; or one failed */
+                           ACT_APPLY named are written, and those up to
+                           the last that shall be durable are; or one
+                           failed */
   EV_SB_DURABLE,     /* version, error */
   EV_MAP_DURABLE,    /* error: the pages of the last ACT_PERSIST_MAP */
   EV_STORE_SYNCED,   /* version of ACT_SYNC_STORE, error */
@@ -180,6 +195,7 @@ enum core_event_type {
                            Not needed after ACT_DROP_LINK, nor when the
                            peer closed it */
   EV_ARBITER,        /* version of ACT_KEY_*, arbiter: its answer */
+  EV_STORE_FLUSHED,  /* version of ACT_FLUSH_STORE, error */
 };
 
 /* What the administrator asks for. */
@@ -259,7 +275,8 @@ struct core_event {
 
 enum core_action_type {
   ACT_LOCAL,       /* slot = request: carry out its local part: read,
-                           or write and make durable; then EV_LOCAL_DONE */
+                           or write, or nothing (a flush); if durable,
+                           then fdatasync; then EV_LOCAL_DONE */
   ACT_COMPLETE,    /* slot = request, error: answer the client; the
                            slot is free again */
   ACT_OPEN_DONE,   /* slot = connection, error (0, or why not with
@@ -272,7 +289,9 @@ enum core_action_type {
                            chunk, bytes [frame.offset % MARKS_CHUNK);
                            HELLO, ADOPT: core_hello; MARKS: page
                            frame.offset of core_map; CLEAR: core_clear */
-  ACT_APPLY,       /* link, seq: the data frame may touch the store */
+  ACT_APPLY,       /* link, seq: the data frame may touch the store;
+                           durable: it shall be durable before
+                           EV_APPLIED */
   ACT_HASH,        /* link, frame (a HASH_REQUEST): after all frames
                            named before are written (not synced), hash and
                            send HASH_REPLY with the same offset, length
@@ -304,6 +323,9 @@ enum core_action_type {
                            if there is no key), set it to
                            core_arbiter_value, and in any case tell what it
                            holds then */
+  ACT_FLUSH_STORE, /* version: fdatasync beside all else that goes on,
+                           then EV_STORE_FLUSHED; never without
+                           DURABILITY_FLUSH */
 };
 
 struct core_action {
@@ -313,6 +335,7 @@ struct core_action {
   int error;
   uint32_t first, last;
   bool compare;
+  bool durable;
   uint64_t seq;
   uint64_t version;
   uint64_t offset;
@@ -415,13 +438,14 @@ struct core_view {
   uint64_t rtt_ms; /* of the last answered ping */
   struct core_verify verify;
   /* With ARBITER_ETCD: */
-  bool arbiter_known;     /* etcd has answered since the start */
-  bool arbiter_reached;   /* and the last time it was asked */
-  enum gen_kind attempt;  /* generation asked for, not decided yet */
-  uint64_t lease_left_ms; /* as primary of two: right to serve */
-  uint64_t grace_left_ms; /* as backup: the peer's may last so long */
-  uint64_t disk_late_ms;  /* an operation on this node's files has
+  bool arbiter_known;       /* etcd has answered since the start */
+  bool arbiter_reached;     /* and the last time it was asked */
+  enum gen_kind attempt;    /* generation asked for, not decided yet */
+  uint64_t lease_left_ms;   /* as primary of two: right to serve */
+  uint64_t grace_left_ms;   /* as backup: the peer's may last so long */
+  uint64_t disk_late_ms;    /* an operation on this node's files has
                                    been out so long; 0: not too long */
+  uint64_t unflushed_bytes; /* answered by this node, not flushed since */
 };
 void core_view (const struct core *core, struct core_view *view);
 

@@ -223,6 +223,8 @@ may_force (struct core *core)
     return false;
   if (core->phase == LINK_DECIDED)
     return core->relation == REL_DIVERGED;
+  if (core->phase == LINK_NONE && !flush_hardened (core))
+    return false;
   if (core->phase != LINK_NONE)
     return false;
   if (admin->attempt == 0)

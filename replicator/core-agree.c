@@ -59,6 +59,9 @@ become_target (struct core *core)
   if (core->record.data == DATA_BLANK || core->record.data == DATA_FAILED)
     marks_dirty_all (core->marks);
   marks_forget (core->marks);
+  /* What compares equal is not sent: it must be as durable as what is. */
+  if (core_by_flush (core))
+    core_want_sync (core);
 }
 
 static void
@@ -100,7 +103,8 @@ refuse (struct core *core, enum gen_verdict verdict)
   /* Whoever answered there is no peer to ask; only a newer copy is a
    * reason not to go on without it, and a peer who asks somebody else.
    */
-  if (verdict != GEN_REFUSE_STALE && verdict != GEN_REFUSE_ARBITER)
+  if (verdict != GEN_REFUSE_STALE && verdict != GEN_REFUSE_ARBITER &&
+      verdict != GEN_REFUSE_DURABILITY)
     core->attempt_failed = core->attempt_wanted;
   link_bye (core, verdict, core->refusal);
 }
@@ -123,6 +127,9 @@ link_decide (struct core *core)
 
   if (verdict < GEN_REFUSE_VOLUME && !same_arbiter (core))
     verdict = GEN_REFUSE_ARBITER;
+  if (verdict < GEN_REFUSE_VOLUME &&
+      ((core->peer_hello.features & WIRE_CACHED) != 0) != core_by_flush (core))
+    verdict = GEN_REFUSE_DURABILITY;
   core->phase = LINK_DECIDED;
   core->was_decided = true;
   core->consent = false;
@@ -134,6 +141,9 @@ link_decide (struct core *core)
     core->record.peer = peer->node;
     core_save (core, true);
   }
+  /* There is no copy that holds more. */
+  if (verdict <= GEN_CREATE_PEER && verdict != GEN_TARGET)
+    core->record.may_lack = false;
   switch (verdict) {
   case GEN_SYNC: become_equal (core); break;
   case GEN_ADOPT_MINE:
@@ -269,7 +279,7 @@ link_ask_switch (struct core *core, const struct conn *conn, uint64_t how)
   core->switching = SWITCH_ASKED;
   core->switch_client = conn->open.proxied ? conn->open.client : 0;
   core->switch_session = conn->open.proxied ? conn->open.session : 0;
-  core->switch_deadline_ms = core->now_ms + core->config.dead_ms;
+  core->switch_deadline_ms = core->now_ms + flush_patience_ms (core);
   core->switch_after_ms = core->now_ms + CORE_RETRY_MS;
   link_send (core, WIRE_SWITCH_REQUEST)->frame.arg = how;
 }
@@ -298,7 +308,7 @@ on_switch_request (struct core *core, uint64_t how)
     return;
   }
   core->switching = SWITCH_GRANTING;
-  core->switch_deadline_ms = core->now_ms + core->config.dead_ms;
+  core->switch_deadline_ms = core->now_ms + flush_patience_ms (core);
 }
 
 void

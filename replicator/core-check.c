@@ -101,6 +101,11 @@ check_link (const struct core *core)
     assert (core->local_out == 0);
   assert (core->acked_seq <= core->tx_seq);
   assert (core->reply_seq <= core->applied_seq);
+  assert (core->hard_seq <= core->applied_seq);
+  assert (core->ack_seq <= core->hard_seq);
+  assert (core->sent_seen <= core->sent_count);
+  assert (core->flush.done <= core->flush.asked);
+  assert (core->flush.safe <= core->flush.wrote);
   assert (core->applied_seq <= core->named_seq);
   assert (core->named_seq <= core->rx_seq);
   if (core->relation == REL_SYNC || core->relation == REL_TARGET)
@@ -136,6 +141,7 @@ check_generation (const struct core *core)
     assert (core_is_primary (core));
     assert (core_settled (core) && core_synced (core));
     assert (!record->both || core->relation == REL_SYNC);
+    assert (!record->both || !record->may_lack);
     assert (lease_holds (core));
   }
 }

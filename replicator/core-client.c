@@ -108,6 +108,8 @@ finish (struct core *core, uint32_t slot, int error)
     core->record.answered = true;
     core_save (core, false);
   }
+  if (is_write (r))
+    flush_wrote (core, r->length);
   list_remove (core, slot);
   r->state = R_FREE;
   core->requests_used--;
@@ -170,6 +172,8 @@ maybe_finish (struct core *core, uint32_t slot)
     core_fail (core, r->error, CORE_DATA_ERROR);
     return;
   }
+  if (r->kind == REQ_FLUSH && r->error == 0)
+    flush_end_request (core, r);
   finish (core, slot, r->doomed ? r->doom : r->error);
 }
 
@@ -178,7 +182,7 @@ start (struct core *core, uint32_t slot)
 {
   struct request *r = &core->requests[slot];
 
-  if (r->length == 0 || r->kind == REQ_FLUSH) {
+  if (r->kind == REQ_FLUSH ? !core_by_flush (core) : r->length == 0) {
     /* durability=write: everything answered is durable already. */
     finish (core, slot, 0);
     return;
@@ -213,14 +217,18 @@ go (struct core *core, uint32_t slot)
   struct request *r = &core->requests[slot];
   struct core_action *action;
 
-  if (core->relation == REL_SYNC && !r->redo &&
+  if (core->relation == REL_SYNC && !r->redo && r->kind != REQ_FLUSH &&
       marks_overlap (core->marks, r->offset, r->length)) {
     move_to (core, slot, R_RECONCILE);
     release_range (core, slot);
     return true;
   }
   r->peer_needed = false;
+  if (r->kind == REQ_FLUSH)
+    flush_begin_request (core, r);
   if (is_write (r)) {
+    if (flush_holds_back (core))
+      return false;
     if (!sync_sends_writes (core))
       marks_dirty (core->marks, r->offset, r->length);
     else if (!sync_room_for_write (core, r->kind == REQ_WRITE ? r->length : 0))
@@ -241,6 +249,8 @@ go (struct core *core, uint32_t slot)
     core->local_ms = r->local_ms;
   action = core_emit (core, ACT_LOCAL);
   action->slot = slot;
+  action->durable = r->kind == REQ_FLUSH ||
+    (is_write (r) && !core_by_flush (core));
   return true;
 }
 
@@ -306,7 +316,8 @@ core_waits_for_ack (const struct core *core, uint32_t slot)
 {
   const struct request *r = &core->requests[slot];
 
-  return r->state == R_RUNNING && !r->local_out && r->peer_needed;
+  return r->state == R_RUNNING && !r->local_out && r->peer_needed &&
+    !core_by_flush (core);
 }
 
 bool
@@ -318,7 +329,9 @@ core_reads_freely (const struct core *core)
     core_may_serve (core);
 }
 
-/* The peer has made durable all frames of the request up to SEQ. */
+/* The peer has all frames of the request up to SEQ: they are durable there,
+ * or with durability=flush written.
+ */
 void
 client_acked (struct core *core, uint32_t slot, uint64_t seq)
 {
@@ -328,6 +341,26 @@ client_acked (struct core *core, uint32_t slot, uint64_t seq)
     return;
   r->peer_needed = false;
   maybe_finish (core, slot);
+}
+
+/* All that the peer had when flush NUMBER came to it is durable there.  One
+ * that ends may end others: begin again.
+ */
+void
+client_flushed (struct core *core, uint64_t number)
+{
+  uint32_t slot = core->lists[R_RUNNING].head;
+
+  while (slot != NO_SLOT) {
+    struct request *r = &core->requests[slot];
+
+    slot = r->next;
+    if (r->kind != REQ_FLUSH || !r->peer_needed || r->flush > number)
+      continue;
+    r->peer_needed = false;
+    maybe_finish (core, (uint32_t) (r - core->requests));
+    slot = core->lists[R_RUNNING].head;
+  }
 }
 
 /* ------------------------------------------------------ ends of service */
@@ -376,6 +409,7 @@ client_link_lost (struct core *core)
   for (i = 0; i < CORE_REQUESTS_MAX && core->requests_used > 0; i++) {
     struct request *r = &core->requests[i];
 
+    r->flush = 0; /* its number was of that link */
     if (r->state != R_RUNNING || !r->peer_needed)
       continue;
     r->peer_needed = false;

@@ -34,6 +34,9 @@ out_since (const struct core *core)
   earlier (&since_ms, core->sb_flight != 0, core->sb_ms);
   earlier (&since_ms, core->map_flight, core->map_ms);
   earlier (&since_ms, !core_synced (core), core->sync_ms);
+  earlier (&since_ms, core->flush.running && !core->flush.local_done,
+           core->flush.began_ms);
+  earlier (&since_ms, core->flush.target_version != 0, core->flush.target_ms);
   earlier (&since_ms,
            core->phase != LINK_NONE && core->named_seq > core->applied_seq,
            core->apply_ms);

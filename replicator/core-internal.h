@@ -10,9 +10,11 @@
  *   core-etcd.c      arbiter=etcd: who may make a generation
  *   core-lease.c     arbiter=etcd: who may serve, by whose word, how long
  *   core-client.c    connections that are open, requests
- *   core-sync.c      resync and reconcile: source and target
+ *   core-sync.c      resync and reconcile: the source
+ *   core-target.c    and the target, or backup
  *   core-pace.c      how many chunks may be on their way
  *   core-pause.c     a link that the operator has paused
+ *   core-flush.c     durability=flush: what is written and not durable
  *   core-disk.c      a disk that does not answer
  *   core-admin.c     the administrator's commands
  *   core-news.c      is there anything to tell?
@@ -152,6 +154,8 @@ struct request {
   uint64_t offset;
   uint64_t length;
   uint64_t last_seq;   /* of its frames, when sent */
+  uint64_t flush;      /* FLUSH: number that the peer must answer; 0: none */
+  uint64_t mark;       /* FLUSH: bytes written when it began */
   uint32_t prev, next; /* in the list of its state */
 };
 
@@ -279,6 +283,32 @@ struct etcd {
   struct arbiter_value value; /* scratch for ACT_KEY_CAS */
 };
 
+/* core-flush.c: with durability=flush.  Bytes are counted since the start,
+ * when the write is answered.
+ */
+struct flush {
+  /* As primary or alone. */
+  uint64_t wrote;     /* bytes */
+  uint64_t safe;      /* of these, durable on all members */
+  uint64_t oldest_ms; /* since then some may not be; 0: none */
+  uint64_t newest_ms; /* when the last was written */
+  bool running;       /* a flush of the node's own */
+  bool local_done;
+  bool mutual; /* the peer flushes, too */
+  uint64_t mark, began_ms, number, local_version;
+  /* Of both members, since the link was decided: */
+  uint64_t asked, done; /* numbers of WIRE_FLUSH */
+  bool fresh;           /* data went out since the newest, or before it */
+  bool whole;           /* one has ended */
+  uint64_t whole_mark, whole_ms; /* when the newest of these began */
+  /* As backup. */
+  uint64_t wanted, wanted_seq, begun;
+  uint64_t target_version, target_ms; /* 0: none runs */
+  /* Either. */
+  uint64_t version; /* of the newest ACT_FLUSH_STORE */
+  bool soft;        /* the link was lost and the store not synced since */
+};
+
 struct core {
   struct core_config config;
   struct gen_record record; /* as wanted on disk */
@@ -367,6 +397,7 @@ struct core {
   uint64_t tx_seq, acked_seq;
   struct sent sent[CORE_SENT_MAX];
   uint32_t sent_head, sent_count;
+  uint32_t sent_seen; /* of these, oldest first, the peer has received */
   uint64_t sent_bytes;
   uint64_t sent_chunk_bytes; /* those of chunks */
 
@@ -374,9 +405,11 @@ struct core {
   uint64_t rx_seq;    /* newest data frame accepted */
   uint64_t named_seq; /* newest named by ACT_APPLY */
   uint64_t applied_seq, reply_seq;
-  struct gen_id source_gen; /* generation of the source's frames */
+  uint64_t hard_seq, ack_seq; /* durability=flush: durable, and acked */
+  struct gen_id source_gen;   /* generation of the source's frames */
   struct {
     uint64_t offset, length;
+    bool durable;
   } apply[CORE_SENT_MAX];
 
   /* resync */
@@ -402,6 +435,7 @@ struct core {
 
   struct admin admin;
   struct verify verify;
+  struct flush flush;
 
   struct ranges *ranges; /* tags: requests, then chunks */
   struct marks *marks;
@@ -416,6 +450,13 @@ struct core {
 /* Reasons of core_fail that several events have. */
 #define CORE_DATA_ERROR \
   "the data file gave an error: mend its disk and restart this node"
+#define CORE_SYNC_ERROR                                           \
+  "cannot make the data file durable: mend its disk and restart " \
+  "this node"
+#define CORE_MAY_LACK                                                   \
+  "restarted while both were members, so it may lack what was "         \
+  "answered and not flushed: waits for the peer; if the peer is lost, " \
+  "say duetctl promote --force"
 #define CORE_METADATA_ERROR \
   "cannot write the metadata file: mend its disk and restart this node"
 
@@ -515,6 +556,25 @@ void pause_end (struct core *core);
 bool pause_holds (struct core *core, enum gen_verdict verdict);
 const char *pause_reason (const struct core *core);
 
+/* core-flush.c */
+bool core_by_flush (const struct core *core);
+void flush_start (struct core *core);
+void flush_link_up (struct core *core);
+void flush_link_lost (struct core *core);
+void flush_wrote (struct core *core, uint64_t bytes);
+bool flush_holds_back (const struct core *core);
+void flush_begin_request (struct core *core, struct request *r);
+void flush_end_request (struct core *core, const struct request *r);
+bool flush_hardened (const struct core *core);
+bool flush_whole (const struct core *core);
+uint64_t flush_clear_before (const struct core *core, uint64_t idle_before_ms);
+uint64_t flush_patience_ms (const struct core *core);
+void on_flush (struct core *core, uint64_t number);
+void on_flushed (struct core *core, uint64_t number);
+void on_store_flushed (struct core *core, const struct core_event *event);
+void flush_advance (struct core *core);
+uint64_t flush_deadline (const struct core *core);
+
 /* core-disk.c */
 void disk_advance (struct core *core);
 uint64_t disk_late_ms (const struct core *core);
@@ -553,6 +613,7 @@ void client_advance (struct core *core);
 void client_end (struct core *core, bool plain_too, int error);
 void client_link_lost (struct core *core);
 void client_acked (struct core *core, uint32_t slot, uint64_t seq);
+void client_flushed (struct core *core, uint64_t number);
 void client_locked (struct core *core, uint32_t slot);
 void client_unlock (struct core *core, uint32_t tag);
 void client_solo (struct core *core);
@@ -576,14 +637,17 @@ void sync_send_marks (struct core *core);
 void on_chunk_done (struct core *core, const struct core_event *event);
 void on_chunk_free (struct core *core, uint32_t slot);
 void on_ack (struct core *core, uint64_t seq);
+void on_received (struct core *core, uint64_t seq);
 void on_marks (struct core *core, const struct wire_frame *frame,
                const uint8_t *payload);
+void on_hash_reply (struct core *core, const struct wire_frame *frame);
+uint64_t sync_deadline (const struct core *core);
+
+/* core-target.c */
 void on_clear (struct core *core, const struct wire_frame *frame,
                const uint8_t *payload);
-void on_hash_reply (struct core *core, const struct wire_frame *frame);
 void on_data (struct core *core, const struct wire_frame *frame);
 void on_applied (struct core *core, const struct core_event *event);
 void target_advance (struct core *core);
-uint64_t sync_deadline (const struct core *core);
 
 #endif /* DUET_CORE_INTERNAL_H */

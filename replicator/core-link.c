@@ -44,7 +44,8 @@ link_fill_hello (struct core *core)
     .record = core->record,
     .boot = core->config.boot,
     .features = (core_by_etcd (core) ? WIRE_ETCD : 0u) |
-      (core->paused ? WIRE_PAUSED : 0u),
+      (core->paused ? WIRE_PAUSED : 0u) |
+      (core_by_flush (core) ? WIRE_CACHED : 0u),
     .lease_ms = core->config.lease_ms,
     .grace_ms = core->config.grace_ms,
   };
@@ -64,7 +65,7 @@ link_lose (struct core *core, const char *reason)
     const struct sent *s = &core->sent[(core->sent_head + i) % CORE_SENT_MAX];
     marks_dirty (core->marks, s->offset, s->length);
   }
-  core->sent_count = 0;
+  core->sent_count = core->sent_seen = 0;
   core->sent_bytes = 0;
   core->sent_chunk_bytes = 0;
   core->link_reason = reason;
@@ -79,6 +80,7 @@ link_lose (struct core *core, const char *reason)
   core->yield_asked = false;
   lease_reset (core);
   sync_reset (core);
+  flush_link_lost (core);
   if (core->record.both) {
     client_end (core, false, ESHUTDOWN);
     /* A plain connection that is still open was served by this process
@@ -217,6 +219,8 @@ on_link_up (struct core *core, const struct core_event *event)
   core->tx_seq = core->acked_seq = 0;
   core->rx_seq = core->named_seq = 0;
   core->applied_seq = core->reply_seq = 0;
+  core->hard_seq = core->ack_seq = 0;
+  flush_link_up (core);
   link_deadline_in (core);
   if (core->failed_now || core->stopping)
     link_drop_now (core, "this node does not take part");
@@ -300,6 +304,9 @@ on_decided_frame (struct core *core, const struct core_event *event)
   case WIRE_YIELD: on_yield (core); break;
   case WIRE_YIELDED: on_yielded (core, frame->arg); break;
   case WIRE_PING: on_ping (core, frame->arg); break;
+  case WIRE_RECEIVED: on_received (core, frame->seq); break;
+  case WIRE_FLUSH: on_flush (core, frame->arg); break;
+  case WIRE_FLUSHED: on_flushed (core, frame->arg); break;
   case WIRE_HASH_REQUEST:
     if (core->relation != REL_TARGET &&
         (core->relation != REL_SYNC || core_is_primary (core))) {
@@ -361,7 +368,7 @@ silent_at (const struct core *core)
 static uint64_t
 stalled_at (const struct core *core, uint64_t factor)
 {
-  if (core->sent_count == 0)
+  if (core->sent_count == 0 && core->flush.asked == core->flush.done)
     return UINT64_MAX;
   return later (core->progress_ms, core->config.dead_ms * factor);
 }
@@ -417,7 +424,7 @@ advance_alone (struct core *core)
   bool fit = !core_by_etcd (core) && core->phase == LINK_NONE &&
     core_drained (core) && core->record.data == DATA_CURRENT &&
     core->record.both && !core->record.discard && !core->failed_now &&
-    !core->stopping;
+    !core->stopping && flush_hardened (core) && !core->record.may_lack;
 
   if (!fit)
     return;
@@ -443,7 +450,7 @@ link_advance (struct core *core)
   if (core->phase == LINK_HELLO && core->hello_got)
     link_decide (core);
   if (core->switching == SWITCH_GRANTING && !client_running (core) &&
-      !verify_runs (core)) {
+      !verify_runs (core) && flush_whole (core)) {
     assert (core->sent_count == 0); /* drained: both copies are equal */
     client_end (core, true, ESHUTDOWN);
     core->switching = SWITCH_GRANTED;

@@ -58,6 +58,8 @@ open_by_new_generation (struct core *core, struct conn *conn, bool own)
   if (!alone_with_link) {
     if (core->phase != LINK_NONE || !core_drained (core))
       return ANSWER (OPEN_WAIT, "the link is being settled");
+    if (!flush_hardened (core))
+      return ANSWER (OPEN_WAIT, "what both had is being made durable");
     if (conn->attempt == 0)
       conn->attempt = link_attempt (core);
     if (core->attempt_held >= conn->attempt)
@@ -169,6 +171,8 @@ open_unlinked (struct core *core, struct conn *conn)
     return core->relation == REL_DIVERGED
       ? ANSWER (OPEN_NO, "both copies were written apart from each other")
       : ANSWER (OPEN_WAIT, "the link is being settled");
+  if (core->record.may_lack)
+    return ANSWER (OPEN_NO, CORE_MAY_LACK);
   if (!memory && !any)
     return ANSWER (OPEN_NO,
                    "no link to the peer, and this client shows no "

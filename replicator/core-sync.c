@@ -2,8 +2,7 @@
 /*
  * core-sync.c: data on its way to the other copy.  The source's window
  * of frames, resync and reconcile (one machine: a reconcile is a resync
- * whose peer stays a member), and the target's side: frames applied in
- * order, acknowledged when durable.
+ * whose peer stays a member).  The target's side is core-target.c.
  *
  * A mark is cleared by an acknowledgement alone (I6).  What was sent and
  * not acknowledged counts as marked: link_lose marks it.
@@ -70,6 +69,7 @@ send_data (struct core *core, const struct wire_frame *frame, uint32_t slot,
   assert (core->sent_count < CORE_SENT_MAX);
   if (core->sent_count == 0)
     core->progress_ms = core->now_ms;
+  core->flush.fresh = true;
   action->slot = slot;
   action->frame.flags = frame->flags;
   action->frame.offset = frame->offset;
@@ -117,6 +117,42 @@ sync_send_request (struct core *core, uint32_t slot)
   }
 }
 
+/* The oldest frame sent is done with. */
+static void
+pop_sent (struct core *core)
+{
+  core->sent_bytes -= core->sent[core->sent_head].cost;
+  core->sent_head = (core->sent_head + 1) % CORE_SENT_MAX;
+  core->sent_count--;
+  if (core->sent_seen > 0)
+    core->sent_seen--;
+}
+
+/* The peer has written all up to SEQ.  For a client's write that is enough,
+ * since its region stays marked until a flush; a chunk waits for its ack.
+ */
+void
+on_received (struct core *core, uint64_t seq)
+{
+  const struct sent *sent;
+
+  if (!is_source (core) || !core_by_flush (core) || seq > core->tx_seq) {
+    link_bye (core, WIRE_BYE_PROTOCOL, "word of what was not sent");
+    return;
+  }
+  core->progress_ms = core->now_ms;
+  while (core->sent_seen < core->sent_count) {
+    sent = &core->sent[(core->sent_head + core->sent_seen) % CORE_SENT_MAX];
+    if (sent->seq > seq)
+      break;
+    core->sent_seen++;
+    if (sent->chunk == NO_SLOT)
+      client_acked (core, sent->request, sent->seq);
+  }
+  while (core->sent_seen > 0 && core->sent[core->sent_head].chunk == NO_SLOT)
+    pop_sent (core);
+}
+
 void
 on_ack (struct core *core, uint64_t seq)
 {
@@ -127,12 +163,11 @@ on_ack (struct core *core, uint64_t seq)
   while (core->sent_count > 0) {
     const struct sent sent = core->sent[core->sent_head];
     struct chunk *chunk;
+    bool seen = core->sent_seen > 0;
 
     if (sent.seq > seq)
       break;
-    core->sent_head = (core->sent_head + 1) % CORE_SENT_MAX;
-    core->sent_count--;
-    core->sent_bytes -= sent.cost;
+    pop_sent (core);
     marks_clean (core->marks, sent.offset, sent.length);
     if (sent.chunk != NO_SLOT) {
       chunk = &core->chunks[sent.chunk];
@@ -143,7 +178,7 @@ on_ack (struct core *core, uint64_t seq)
         chunk->state = CHUNK_FREE;
       }
     }
-    else
+    else if (!seen)
       client_acked (core, sent.request, sent.seq);
   }
   core->acked_seq = seq;
@@ -223,7 +258,10 @@ on_marks (struct core *core, const struct wire_frame *frame,
     /* The peer has noted durably that it is stale: it cannot be promoted,
      * so this node may go on alone, by the peer's own word.
      */
-    core_begin_change (core, GEN_SOLO, 0, 0);
+    core_begin_change (
+      core,
+      core_by_flush (core) && !core_is_primary (core) ? GEN_TAKEOVER : GEN_SOLO,
+      0, 0);
     core->record.answered = true;
   }
 }
@@ -606,7 +644,7 @@ sync_tick (struct core *core)
       core->sync != SYNC_OFF || !core_may_serve (core) ||
       core->now_ms < CORE_REGION_IDLE_MS)
     return;
-  idle_before = core->now_ms - CORE_REGION_IDLE_MS;
+  idle_before = flush_clear_before (core, core->now_ms - CORE_REGION_IDLE_MS);
   count = marks_clear_idle (core->marks, idle_before, core->clear,
                             WIRE_REGIONS_MAX);
   if (count == 0)
@@ -623,126 +661,4 @@ sync_deadline (const struct core *core)
   if (core->sync == SYNC_COPY && rate_limited (core))
     return core->now_ms + RATE_TICK_MS;
   return core->clear_ms > core->now_ms ? core->clear_ms : core->now_ms + 1;
-}
-
-/* --------------------------------------------------------------- target */
-
-static bool
-accepts_data (const struct core *core)
-{
-  if (core->failed_now)
-    return false;
-  if (core->relation == REL_TARGET)
-    return core->marks_sent;
-  return core->relation == REL_SYNC && core->record.primary != 0 &&
-    !core_is_primary (core);
-}
-
-void
-on_data (struct core *core, const struct wire_frame *frame)
-{
-  uint32_t at;
-
-  if (core->failed_now)
-    return;
-  if (core->relation == REL_TARGET && frame->gen.epoch > core->source_gen.epoch)
-    core->source_gen = frame->gen;
-  if (!accepts_data (core) || frame->seq != core->rx_seq + 1 ||
-      !gen_id_equal (frame->gen, core->source_gen) ||
-      frame->offset + frame->length > core->record.size ||
-      core->rx_seq - core->applied_seq >= CORE_SENT_MAX) {
-    link_bye (core, WIRE_BYE_PROTOCOL, "data that does not belong here");
-    return;
-  }
-  core->rx_seq = frame->seq;
-  at = (uint32_t) (frame->seq % CORE_SENT_MAX);
-  core->apply[at].offset = frame->offset;
-  core->apply[at].length = frame->length;
-}
-
-void
-on_clear (struct core *core, const struct wire_frame *frame,
-          const uint8_t *payload)
-{
-  uint32_t i, j;
-
-  if (core->relation != REL_SYNC || core_is_primary (core)) {
-    link_bye (core, WIRE_BYE_PROTOCOL, "a clear that does not fit");
-    return;
-  }
-  for (i = 0; i + 8 <= frame->payload_length; i += 8) {
-    uint64_t region = 0;
-
-    for (j = 0; j < 8; j++)
-      region |= (uint64_t) payload[i + j] << (8 * j);
-    if (region < marks_regions (core->marks))
-      marks_clear_region (core->marks, region);
-  }
-}
-
-void
-on_applied (struct core *core, const struct core_event *event)
-{
-  if (event->error != 0) {
-    core_fail (core, event->error, CORE_DATA_ERROR);
-    return;
-  }
-  if (event->link != core->link || core->phase != LINK_DECIDED)
-    return;
-  assert (event->seq <= core->named_seq);
-  if (event->seq > core->applied_seq) {
-    core->applied_seq = event->seq;
-    core->apply_ms = core->now_ms;
-  }
-}
-
-/* Note that this copy is being overwritten, then send the marks.  From
- * then on the source compares and believes what it is told, so what an
- * earlier process left in the page cache must be durable by now.
- */
-static void
-advance_target_state (struct core *core)
-{
-  struct gen_record *record = &core->record;
-
-  if (record->data != DATA_SYNCING && core->change == GEN_NONE &&
-      !core->marks_sent) {
-    if (marks_pages_urgent (core->marks) || core->map_flight)
-      return;
-    record->volume = core->peer_hello.record.volume;
-    record->data = DATA_SYNCING;
-    record->has_data = false;
-    core_save (core, true);
-  }
-  if (!core->marks_sent && core_settled (core) && core_synced (core)) {
-    core->marks_sent = true;
-    sync_send_marks (core);
-  }
-}
-
-void
-target_advance (struct core *core)
-{
-  if (core->phase != LINK_DECIDED || core->failed_now)
-    return;
-  if (core->relation == REL_TARGET)
-    advance_target_state (core);
-  if (core->marks_due && core_synced (core)) {
-    core->marks_due = false;
-    sync_send_marks (core);
-  }
-  while (core->named_seq < core->rx_seq && core_room (core)) {
-    uint32_t at = (uint32_t) ((core->named_seq + 1) % CORE_SENT_MAX);
-
-    if (!marks_set_regions (core->marks, core->apply[at].offset,
-                            core->apply[at].length))
-      break;
-    if (core->named_seq == core->applied_seq)
-      core->apply_ms = core->now_ms;
-    core_emit (core, ACT_APPLY)->seq = ++core->named_seq;
-  }
-  if (core->applied_seq > core->reply_seq && core_settled (core)) {
-    core->reply_seq = core->applied_seq;
-    link_send (core, WIRE_ACK)->frame.seq = core->applied_seq;
-  }
 }

@@ -49,6 +49,8 @@ core_new (const struct core_config *config, const struct gen_record *record,
     assert (config->lease_ms > config->beat_ms);
     assert (config->grace_ms >= core_grace_min (config->lease_ms));
   }
+  if (config->durability == DURABILITY_FLUSH)
+    assert (config->flush_bytes > 0 && config->flush_ms > 0);
   core->config = *config;
   core->record = *record;
   core->random = config->boot;
@@ -213,6 +215,8 @@ core_may_serve (const struct core *core)
       core->failed_now || core->stopping || core->change != GEN_NONE ||
       !core_settled (core) || !core_synced (core) || !core_is_primary (core))
     return false;
+  if (core->record.may_lack)
+    return false;
   if (!lease_holds (core))
     return false;
   /* While a join is undecided no hello is said: the drain has time. */
@@ -263,7 +267,7 @@ core_enter_change (struct core *core, enum gen_kind kind)
 
   record->primary = record->node;
   record->both = kind == GEN_JOIN || kind == GEN_SWITCH;
-  record->discard = false;
+  record->discard = record->may_lack = false;
   if (kind == GEN_TAKEOVER || kind == GEN_FORCE)
     marks_suspect (core->marks);
   if (kind != GEN_JOIN) {
@@ -365,6 +369,8 @@ unlinked_reason (const struct core *core)
     return "new node; needs to meet its peer once";
   if (core->phase == LINK_DECIDED)
     return "becoming a member; its new generation is being made durable";
+  if (core->record.may_lack)
+    return CORE_MAY_LACK;
   if (core->link_reason != NULL)
     return core->link_reason;
   return "no word from the peer yet";
@@ -518,6 +524,7 @@ core_view (const struct core *core, struct core_view *view)
     .lease_left_ms = lease_left_ms (core),
     .grace_left_ms = lease_wait_ms (core),
     .disk_late_ms = disk_late_ms (core),
+    .unflushed_bytes = core->flush.wrote - core->flush.safe,
   };
   view->diverged = core->phase == LINK_DECIDED &&
     core->relation == REL_DIVERGED;
@@ -591,6 +598,7 @@ core_advance (struct core *core)
     link_advance (core);
     etcd_advance (core);
     target_advance (core);
+    flush_advance (core);
     client_advance (core);
     sync_advance (core);
     verify_advance (core);
@@ -638,9 +646,7 @@ static void
 on_store_synced (struct core *core, const struct core_event *event)
 {
   if (event->error != 0)
-    core_fail (
-      core, event->error,
-      "cannot make the data file durable: mend its disk and restart this node");
+    core_fail (core, event->error, CORE_SYNC_ERROR);
   else if (event->version > core->sync_durable) {
     core->sync_durable = event->version;
     core->sync_ms = core->now_ms;
@@ -673,6 +679,7 @@ dispatch (struct core *core, const struct core_event *event)
     core->started = true;
     core->start_ms = core->granted_ms = core->now_ms;
     core_want_sync (core);
+    flush_start (core);
     break;
   case EV_TICK: on_tick (core); break;
   case EV_OPEN: on_open (core, event); break;
@@ -699,6 +706,7 @@ dispatch (struct core *core, const struct core_event *event)
     break;
   case EV_LINK_CLOSING: on_link_closing (core, event); break;
   case EV_ARBITER: on_arbiter (core, event); break;
+  case EV_STORE_FLUSHED: on_store_flushed (core, event); break;
   }
 }
 
@@ -725,8 +733,9 @@ uint64_t
 core_deadline (const struct core *core)
 {
   static uint64_t (*const parts[]) (const struct core *core) = {
-    link_deadline,   open_deadline, disk_deadline,  admin_deadline,
-    verify_deadline, etcd_deadline, lease_deadline, sync_deadline,
+    link_deadline,  open_deadline,   disk_deadline,
+    admin_deadline, verify_deadline, etcd_deadline,
+    lease_deadline, sync_deadline,   flush_deadline,
   };
   uint64_t deadline = UINT64_MAX, other;
   size_t i;

@@ -284,7 +284,7 @@ serve_locked (struct engine *engine, struct engine_request *request,
     request->local_go = false;
     engine_unlock_and_send (engine);
     int error = access_store (engine, request) == -1 ? errno : 0;
-    bool sync = error == 0 && request->event.request.kind != REQ_READ;
+    bool sync = error == 0 && request->local_sync;
     /* Then engine_on_synced is told of the end, perhaps by this thread. */
     if (sync)
       store_start_sync (engine->store, &request->synced);
@@ -452,12 +452,13 @@ engine_zero (struct engine_conn *conn, uint64_t length, uint64_t offset,
 }
 
 /* Extents and read-ahead are hints about the primary's own file: what a
- * flush asks of the core is only whether this connection is served at all.
+ * read of nothing asks of the core is only whether this connection is
+ * served at all.
  */
 static int
 ask_served (struct engine_conn *conn)
 {
-  struct core_event event = { .request = { .kind = REQ_FLUSH } };
+  struct core_event event = { .request = { .kind = REQ_READ } };
 
   return carry_out (conn, &event, NULL);
 }
@@ -466,8 +467,10 @@ int
 engine_flush (struct engine_conn *conn)
 {
   uint64_t began_us = engine_now_us ();
+  struct core_event event = { .request = { .kind = REQ_FLUSH } };
 
-  return count (conn->engine, ENGINE_FLUSH, began_us, 0, ask_served (conn));
+  return count (conn->engine, ENGINE_FLUSH, began_us, 0,
+                carry_out (conn, &event, NULL));
 }
 
 int

@@ -69,6 +69,7 @@ struct engine_request {
   struct commit_waiter synced; /* its write's, on its way to EV_LOCAL_DONE */
   /* lock: */
   bool local_go, done, asleep;
+  bool local_sync; /* the local part ends with an fdatasync */
   int error;
   struct core_event event; /* as it began */
   void *buffer;            /* data of a read or write */
@@ -156,6 +157,7 @@ struct engine {
   uint32_t apply_link, dead_link;
   const char *dead_reason; /* why dead_link was dropped */
   uint64_t apply_seq;
+  bool apply_sync;  /* that frame shall be durable */
   bool hash_wanted; /* set and used by the frame callback */
   bool looking;     /* run_look is queued or runs */
   struct wire_frame hash_frame;
@@ -189,6 +191,7 @@ struct engine {
                            request there was */
   uint64_t rx_seq, rx_bytes;
   uint32_t rx_frames;
+  bool rx_sync; /* one of these frames shall be durable */
   int rx_error;
   uint8_t *hash_buffer; /* MARKS_CHUNK bytes */
 

@@ -312,6 +312,7 @@ on_up (void *opaque, uint32_t link)
   engine->rx_bytes = 0;
   engine->rx_frames = 0;
   engine->rx_error = 0;
+  engine->rx_sync = false;
   pthread_mutex_lock (&engine->lock);
   engine->apply_seq = 0;
   engine->apply_link = link;
@@ -410,14 +411,18 @@ apply (struct engine *engine, const struct wire_frame *frame,
   engine->rx_frames++;
 }
 
-/* All that is there has been written: make it durable, tell the core. */
+/* All that is there has been written: make it durable if any of it shall
+ * be, and tell the core.
+ */
 static void
 settle (struct engine *engine, uint32_t link)
 {
   struct core_event event = { .type = EV_APPLIED, .link = link };
 
-  if (engine->rx_error == 0 && store_sync (engine->store) == -1)
+  if (engine->rx_error == 0 && engine->rx_sync &&
+      store_sync (engine->store) == -1)
     engine->rx_error = errno;
+  engine->rx_sync = false;
   event.seq = engine->rx_seq;
   event.error = engine->rx_error;
   engine->rx_frames = 0;
@@ -475,6 +480,7 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
       pthread_mutex_lock (&engine->lock);
     }
     go = may_apply_locked (engine, link, frame->seq);
+    engine->rx_sync |= go && engine->apply_sync;
   }
   engine_unlock_and_send (engine);
   if (hash_wanted)

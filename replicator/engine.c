@@ -127,7 +127,9 @@ static void
 run_sync_store (void *opaque)
 {
   struct engine_job *job = opaque;
-  struct core_event event = { .type = EV_STORE_SYNCED,
+  struct core_event event = { .type = job->action.type == ACT_SYNC_STORE
+                                ? EV_STORE_SYNCED
+                                : EV_STORE_FLUSHED,
                               .version = job->version };
 
   if (store_sync (job->engine->store) == -1)
@@ -258,6 +260,7 @@ carry_out_locked (struct engine *engine, const struct core_action *action)
   case ACT_LOCAL:
     request = &engine->requests[action->slot];
     request->local_go = true;
+    request->local_sync = action->durable;
     wake_request_locked (engine, action->slot);
     break;
   case ACT_COMPLETE:
@@ -284,6 +287,7 @@ carry_out_locked (struct engine *engine, const struct core_action *action)
   case ACT_APPLY:
     engine->apply_link = action->link;
     engine->apply_seq = action->seq;
+    engine->apply_sync = action->durable;
     pthread_cond_broadcast (&engine->applied);
     break;
   case ACT_HASH:
@@ -295,6 +299,7 @@ carry_out_locked (struct engine *engine, const struct core_action *action)
     break;
   case ACT_PERSIST_MAP: persist_map_locked (engine, action); break;
   case ACT_SYNC_STORE:
+  case ACT_FLUSH_STORE:
     job_locked (engine, engine->jobs, run_sync_store, action);
     break;
   case ACT_CHUNK:

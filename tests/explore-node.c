@@ -188,7 +188,8 @@ act (unsigned node, const struct core_action *action, struct gen_id gen_before)
   case ACT_STATE:
   case ACT_ADMIN_DONE: break;
   case ACT_KEY_READ:
-  case ACT_KEY_CAS: assert (false); /* no etcd in this world */
+  case ACT_KEY_CAS:                     /* no etcd in this world */
+  case ACT_FLUSH_STORE: assert (false); /* durability=write */
   }
 }
 

@@ -274,7 +274,8 @@ world_act (struct world *world, const struct core_action *action)
     world->wishes--;
     break;
   case ACT_KEY_READ:
-  case ACT_KEY_CAS: assert (false); /* no etcd in this world */
+  case ACT_KEY_CAS:                     /* no etcd in this world */
+  case ACT_FLUSH_STORE: assert (false); /* durability=write */
   }
 }
 

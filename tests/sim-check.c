@@ -220,6 +220,7 @@ check_change (struct sim *sim, struct node *node,
               'A' + node->index);
   if (!view.linked)
     check_unasked (sim, node, record);
+  flush_check_change (sim, node, view.linked);
   if (node->disk.record.both && node->local_writes > 0)
     sim_fail (sim, "I8: %c goes on alone while %u of its own writes run",
               'A' + node->index, node->local_writes);
@@ -256,8 +257,12 @@ check_record (struct sim *sim, int node, const struct gen_record *record)
     etcd_check_record (sim, node, record);
   check_change (sim, &sim->nodes[node], record);
   seen = learn (sim, record);
-  if (record->history[0].kind == GEN_JOIN && takes_in (sim, &sim->nodes[node]))
+  if (record->history[0].kind == GEN_JOIN &&
+      takes_in (sim, &sim->nodes[node])) {
     check_equal (sim, &sim->nodes[node]);
+    if (flush_mode (sim))
+      check_joined (sim, &sim->nodes[node]);
+  }
   sim_trace (sim, "generation %llu.%llx (%s) after %llu.%llx",
              (unsigned long long) seen->gen.epoch,
              (unsigned long long) seen->gen.id & 0xffff,
@@ -355,21 +360,27 @@ check_bound (struct sim *sim, const struct node *node, const struct nbd *nbd)
  * the peer.  If the peer has left the generation, its copy has, too.
  */
 static void
-check_read_kept (struct sim *sim, const struct node *node, const struct op *op)
+check_read_kept (struct sim *sim, const struct node *node,
+                 const struct slot *slot)
 {
+  const struct op *op = &sim->ops[slot->op];
   const struct node *peer = &sim->nodes[1 - node->index];
   const struct gen_record *record = core_record (node->core);
   const struct gen_record *other = record_of (peer);
+  bool flush = flush_mode (sim);
+  const uint32_t *keeps = flush ? peer->disk.cache : peer->disk.durable;
   uint32_t i;
 
+  if (flush && !flush_peer_same (sim, node, slot))
+    return;
   if (!record->both || sim->store_fault || other->data != DATA_CURRENT ||
       !gen_id_equal (gen_current (record), gen_current (other)))
     return;
   for (i = op->first; i < op->first + op->count; i++)
-    if (tag_value (node->disk.cache[i]) != tag_value (peer->disk.durable[i]))
+    if (tag_value (node->disk.cache[i]) != tag_value (keeps[i]))
       sim_fail (sim, "I3: %c lets a client read %u in cell %u, %c keeps %u",
                 'A' + node->index, tag_value (node->disk.cache[i]), i,
-                'A' + peer->index, tag_value (peer->disk.durable[i]));
+                'A' + peer->index, tag_value (keeps[i]));
 }
 
 static void
@@ -389,7 +400,7 @@ check_complete (struct sim *sim, struct node *node,
               'A' + node->index, slot->op + 1);
   if (action->error == 0)
     check_bound (sim, node, slot->nbd);
-  if (action->error != 0 || op->kind == OP_FLUSH)
+  if (action->error != 0 || (op->kind == OP_FLUSH && !flush_mode (sim)))
     return;
   if (sim->model->arbiter == ARBITER_ETCD)
     etcd_check_served (sim, node->index, node->gen_before);
@@ -398,7 +409,11 @@ check_complete (struct sim *sim, struct node *node,
     sim_fail (sim, "I7: %c serves a copy that is %s", 'A' + node->index,
               gen_data_name ((enum data_state) node->data_before));
   if (op->kind == OP_READ) {
-    check_read_kept (sim, node, op);
+    check_read_kept (sim, node, slot);
+    return;
+  }
+  if (flush_mode (sim)) {
+    flush_check_answer (sim, node, slot);
     return;
   }
   for (n = 0; n < SIM_NODES; n++) {

@@ -11,6 +11,9 @@
 
 #include "sim.h"
 
+_Static_assert((int) FLUSH_SLOTS == (int) SIM_OUTSTANDING,
+               "a mark for each request");
+
 static void feed (struct sim *sim, struct client *client,
                   enum route_event_type type, uint64_t attempt);
 
@@ -111,6 +114,9 @@ abandon (struct sim *sim, struct client *client)
     nbd_hang_up (sim, client->nbd[i]);
   client->nbd_count = 0;
   unanswered_lost (client->table);
+  if (client->keeper.kept != NULL)
+    kept_lost (client->keeper.kept);
+  client->keeper.again_count = 0;
 }
 
 /* The node that broke the session is out of reach. */
@@ -147,6 +153,13 @@ flap (struct sim *sim, const struct sim_event *event)
                client_event (client, turn_away));
 }
 
+/* What the node's process tells of itself. */
+static uint64_t
+boot_of (const struct nbd *nbd)
+{
+  return (uint64_t) nbd->node_life << 1 | (uint64_t) nbd->node;
+}
+
 static void
 adopt (struct sim *sim, struct client *client)
 {
@@ -156,6 +169,11 @@ adopt (struct sim *sim, struct client *client)
   client->live = true;
   client->node = nbd->node;
   client->served = nbd->gen;
+  client->keeper.boot = boot_of (nbd);
+  if (client->keeper.kept != NULL)
+    kept_session (client->keeper.kept, client->keeper.boot);
+  if (client->keeper.kept != NULL && !kept_settled (client->keeper.kept))
+    flush_note_again (sim);
   client->nbd[0] = nbd;
   client->nbd_count = 1;
   client->accepted = NULL;
@@ -178,6 +196,27 @@ lost (struct sim *sim, struct client *client, enum route_event_type type)
     feed (sim, client, type, 0);
 }
 
+/* What is kept and was answered by another process comes first.  True when
+ * all of it was answered.
+ */
+static bool
+send_again (struct sim *sim, struct client *client)
+{
+  uint64_t number;
+  uint32_t op;
+
+  while (client->keeper.again_count < FLUSH_AGAIN &&
+         kept_next (client->keeper.kept, &number)) {
+    op = (uint32_t) (uintptr_t) kept_write (client->keeper.kept, number).data;
+    client->keeper.again[client->keeper.again_count].op = op;
+    client->keeper.again[client->keeper.again_count++].number = number;
+    kept_sent (client->keeper.kept, number);
+    sim_trace (sim, "client %d: op %u again", client->index, op + 1);
+    nbd_request (sim, client->nbd[0], op);
+  }
+  return kept_settled (client->keeper.kept);
+}
+
 void
 proxy_pump (struct sim *sim, struct client *client)
 {
@@ -185,6 +224,8 @@ proxy_pump (struct sim *sim, struct client *client)
   struct nbd *nbd;
 
   if (!client->live)
+    return;
+  if (client->keeper.kept != NULL && !send_again (sim, client))
     return;
   while (unanswered_next (client->table, &slot)) {
     if (client->answered[slot])
@@ -195,6 +236,8 @@ proxy_pump (struct sim *sim, struct client *client)
     client->tags[slot] = unanswered_sent (client->table, slot,
                                           sim->now_us / SIM_MS);
     load_sent (sim, client->ops[slot]);
+    if (client->keeper.kept != NULL)
+      client->keeper.mark[slot] = kept_newest (client->keeper.kept);
     nbd_request (sim, nbd, client->ops[slot]);
   }
   if (sim->options.check_every != 0 &&
@@ -323,6 +366,63 @@ noted (struct sim *sim, const struct sim_event *event)
   schedule (sim, client);
 }
 
+/* Is it the answer to a kept write that was sent again? */
+static bool
+answered_again (struct sim *sim, struct client *client,
+                const struct message *message)
+{
+  uint32_t i;
+
+  for (i = 0; i < client->keeper.again_count; i++)
+    if (client->keeper.again[i].op == message->op)
+      break;
+  if (i == client->keeper.again_count)
+    return false;
+  if (message->error != 0 && !sim->store_fault)
+    sim_fail (sim, "client %d: op %u, sent again, has error %d", client->index,
+              message->op + 1, message->error);
+  /* The proxy fails the next flush: nothing is promised any more. */
+  if (message->error != 0)
+    sim->flush.broken = true;
+  kept_answered (client->keeper.kept, client->keeper.again[i].number);
+  client->keeper.again[i] = client->keeper.again[--client->keeper.again_count];
+  proxy_pump (sim, client);
+  schedule (sim, client);
+  return true;
+}
+
+/* Keep what may still be lost, until a flush. */
+static void
+keep (struct client *client, const struct op *op, uint32_t slot,
+      const struct message *message)
+{
+  struct kept_write write = { .data = (void *) (uintptr_t) message->op };
+
+  if (op->kind == OP_FLUSH) {
+    while (
+      message->error == 0 &&
+      kept_flushed (client->keeper.kept, client->keeper.mark[slot], &write))
+      continue;
+    return;
+  }
+  if (op->kind == OP_READ)
+    return;
+  if (message->error != 0) {
+    kept_release (client->keeper.kept, op->count);
+    return;
+  }
+  write.offset = cell_offset (op->first);
+  write.length = cell_offset (op->first + op->count) - write.offset;
+  kept_add (client->keeper.kept, &write, op->count);
+}
+
+bool
+proxy_has_room (struct client *client, uint32_t count)
+{
+  return client->keeper.kept == NULL ||
+    kept_reserve (client->keeper.kept, count);
+}
+
 static void
 answered (struct sim *sim, struct client *client, struct nbd *nbd,
           const struct message *message)
@@ -340,6 +440,8 @@ answered (struct sim *sim, struct client *client, struct nbd *nbd,
               message->op + 1);
   assert (found == slot);
   client->answered[slot] = true;
+  if (client->keeper.kept != NULL)
+    keep (client, &sim->ops[message->op], slot, message);
   late->op = message->op;
   late->node = nbd->node;
   late->gen = message->gen;
@@ -372,7 +474,8 @@ joined (struct sim *sim, struct client *client, struct nbd *nbd,
 {
   uint32_t i;
 
-  if (message->error == 0 && gen_id_equal (message->gen, client->served)) {
+  if (message->error == 0 && gen_id_equal (message->gen, client->served) &&
+      boot_of (nbd) == client->keeper.boot) {
     nbd->client_open = true;
     return;
   }
@@ -445,7 +548,7 @@ proxy_message (struct sim *sim, struct nbd *nbd, struct message *message)
     lost (sim, client, ROUTE_LOST_EOF);
   else if (message->error == ESHUTDOWN)
     lost (sim, client, ROUTE_LOST_SHUTDOWN);
-  else
+  else if (!answered_again (sim, client, message))
     answered (sim, client, nbd, message);
 }
 
@@ -488,6 +591,13 @@ proxy_start (struct sim *sim, struct client *client, bool amnesia)
   client->want = 1 + (uint32_t) sim_below (sim, SIM_SESSION_CONNS);
   client->table = unanswered_new (SIM_OUTSTANDING);
   assert (client->table != NULL);
+  client->keeper.again_count = 0;
+  if (flush_mode (sim)) {
+    client->keeper.kept = kept_new (2 * SIM_OUTSTANDING +
+                                      (uint32_t) sim_below (sim, 64),
+                                    1000 + sim_below (sim, 20000));
+    assert (client->keeper.kept != NULL);
+  }
   config.timeout_ms = 300 + sim_below (sim, 3000);
   config.seed = sim_random (sim);
   route_init (&client->route, &config);
@@ -505,4 +615,6 @@ proxy_crash (struct sim *sim, struct client *client)
   client->nbd_count = 0;
   unanswered_free (client->table);
   client->table = NULL;
+  kept_free (client->keeper.kept);
+  client->keeper.kept = NULL;
 }

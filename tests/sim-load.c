@@ -64,6 +64,8 @@ choose_kind (struct sim *sim)
 
   if (sim_below (sim, 100) < sim->reads_percent)
     return OP_READ;
+  if (flush_mode (sim) && sim_chance (sim, 8))
+    return OP_FLUSH;
   dice = sim_below (sim, 60);
   if (dice < 45)
     return OP_WRITE;
@@ -110,6 +112,8 @@ new_op (struct sim *sim, struct client *client)
   else if (!choose_doubt (sim, client, op)) {
     op->kind = choose_kind (sim);
     choose_range (sim, op);
+    if (op->kind != OP_READ && !proxy_has_room (client, op->count))
+      op->kind = OP_FLUSH;
     if (op->kind == OP_FLUSH)
       op->first = op->count = 0;
   }
@@ -329,6 +333,10 @@ load_crash (struct sim *sim, struct client *client)
   if (!client->alive)
     return;
   sim_trace (sim, "client %d: is killed", client->index);
+  if (flush_mode (sim)) {
+    assert (sim->flush.death_count < FLUSH_ENDS);
+    sim->flush.deaths[sim->flush.death_count++] = ++sim->order;
+  }
   if (client->proxied)
     proxy_crash (sim, client);
   else

@@ -52,6 +52,22 @@ const struct model sim_models[MODE_COUNT] = {
     .proxied_min = 1, .proxied_max = 2, .plain_max = 1,
     .takeover = TAKEOVER_PROXY, .arbiter = ARBITER_ETCD, .partition = true,
   },
+  [MODE_FLUSH] = {
+    .name = "flush",
+    .text = "durability=flush; everything of mode one: nothing answered is"
+            " lost to a client that lives, nothing that a flush vouched for"
+            " is lost at all",
+    .proxied_min = 1, .proxied_max = 1,
+    .takeover = TAKEOVER_PROXY, .durability = DURABILITY_FLUSH,
+    .partition = true,
+  },
+  [MODE_FSTORE] = {
+    .name = "fstore",
+    .text = "durability=flush, and everything of mode store",
+    .proxied_min = 1, .proxied_max = 1,
+    .takeover = TAKEOVER_PROXY, .durability = DURABILITY_FLUSH,
+    .partition = true, .store = true,
+  },
   [MODE_FORCE] = {
     .name = "force",
     .text = "as one; and the operator promotes nodes by force and gives"

@@ -149,6 +149,7 @@ serve_request (struct sim *sim, struct node *node, struct nbd *nbd,
   if (slot == SIM_SLOTS)
     sim_fail (sim, "liveness: %c keeps all requests", 'A' + node->index);
   node->slots[slot] = (struct slot){ .used = true, .nbd = nbd, .op = number };
+  flush_begins (sim, node, &node->slots[slot]);
   nbd->requests++;
   event.slot = slot;
   event.request.kind = kinds[op->kind];

@@ -106,6 +106,7 @@ node_step (struct sim *sim, struct node *node, struct core_event *event)
     core_check (node->core);
   if (event->type == EV_CHUNK_DONE)
     admin_check_verify (sim, node);
+  flush_note_step (node);
   schedule_tick (sim, node, actions->more);
 }
 
@@ -131,6 +132,11 @@ sync_served (struct sim *sim, const struct sim_event *event)
     break;
   case WAIT_STORE:
     done.type = EV_STORE_SYNCED;
+    done.version = waiter->value;
+    node_step (sim, node, &done);
+    break;
+  case WAIT_FLUSH:
+    done.type = EV_STORE_FLUSHED;
     done.version = waiter->value;
     node_step (sim, node, &done);
     break;
@@ -216,6 +222,7 @@ link_down (struct sim *sim, const struct sim_event *event)
   node->held = NULL;
   node->jobs = node->jobs_tail = NULL;
   node->written_seq = 0;
+  node->written_sync = false;
   node->hello_out = false;
   node_step (sim, node, &down);
 }
@@ -267,6 +274,18 @@ node_link_lost (struct sim *sim, struct node *node, bool closed)
     node_worker_idle (sim, node);
 }
 
+/* Written is enough, with durability=flush. */
+static void
+applied (struct sim *sim, struct node *node, const struct waiter *waiter)
+{
+  struct sim_event event = node_event (node, sync_served);
+  struct waiter *copy = sim_alloc (sim, sizeof *copy);
+
+  *copy = *waiter;
+  event.data = copy;
+  sim_after (sim, sim_below (sim, 50), event);
+}
+
 static void
 worker_next (struct sim *sim, struct node *node)
 {
@@ -279,7 +298,11 @@ worker_next (struct sim *sim, struct node *node)
     waiter.number = node->pipe->id;
     waiter.value = node->written_seq;
     node->written_seq = 0;
-    node_wait_sync (sim, node, waiter);
+    if (node->written_sync)
+      node_wait_sync (sim, node, waiter);
+    else
+      applied (sim, node, &waiter);
+    node->written_sync = false;
   }
   else
     node_worker_idle (sim, node);
@@ -324,6 +347,7 @@ worker_run (struct sim *sim, const struct sim_event *event)
     return;
   }
   packet = node->jobs->packet;
+  node->written_sync |= node->jobs->durable;
   node->jobs = node->jobs->next;
   if (node->jobs == NULL)
     node->jobs_tail = NULL;
@@ -420,6 +444,9 @@ node_start (struct sim *sim, struct node *node)
     .arbiter = sim->model->arbiter,
     .lease_ms = sim->lease_ms,
     .grace_ms = sim->grace_ms,
+    .durability = sim->model->durability,
+    .flush_bytes = sim->flush.bytes,
+    .flush_ms = sim->flush.ms,
   };
 
   assert (!node->alive);
@@ -431,6 +458,7 @@ node_start (struct sim *sim, struct node *node)
   node->tick_us = SIM_NEVER;
   node->disk.sync_failed = false;
   disk_open (sim, node->index);
+  flush_note_start (sim, node);
   node->core = core_new (&config, &node->disk.record, node->disk.map,
                          sizeof node->disk.map);
   assert (node->core != NULL);
@@ -458,6 +486,7 @@ forget (struct node *node)
   node->jobs = node->jobs_tail = NULL;
   node->job_busy = false;
   node->written_seq = 0;
+  node->written_sync = node->lacks = false;
   node->pause_until = 0;
   node->wishing = false;
 }
@@ -472,6 +501,7 @@ node_crash (struct sim *sim, struct node *node, bool power)
     return;
   sim_trace (sim, "%c: %s", 'A' + node->index,
              power ? "loses power" : "is killed");
+  flush_note_end (sim, node);
   node->alive = false;
   /* Metadata and syncs under way may still have reached the disk. */
   if (node->record_busy && sim_chance (sim, 2))

@@ -63,20 +63,22 @@ local_part (struct sim *sim, const struct sim_event *event)
     rest.c = op->count;
     sim_after (sim, sim_below (sim, 60) + node->disk.slow_us / 4, rest);
   }
-  else if (write)
+  else if (slot->durable)
     node_wait_sync (sim, node, (struct waiter){ WAIT_LOCAL, event->a, 0 });
   else
     local_done (sim, node, event->a, 0);
 }
 
 static void
-act_local (struct sim *sim, struct node *node, uint32_t number)
+act_local (struct sim *sim, struct node *node, const struct core_action *action)
 {
+  uint32_t number = action->slot;
   struct slot *slot = &node->slots[number];
   const struct op *op = &sim->ops[slot->op];
   struct sim_event event = node_event (node, local_part);
 
   slot->local = true;
+  slot->durable = action->durable;
   if (op->kind == OP_READ)
     slot->tags = sim_alloc (sim, op->count * sizeof *slot->tags);
   else
@@ -389,6 +391,7 @@ act_apply (struct sim *sim, struct node *node, const struct core_action *action)
     packet = sim_alloc (sim, sizeof *packet);
     packet->frame = action->frame;
   }
+  job->durable = action->durable;
   if (node->pipe->end[node->index].state != PIPE_UP)
     return;
   job->packet = packet;
@@ -446,7 +449,7 @@ trace_action (struct sim *sim, const struct node *node,
         NAME (ACT_PERSIST_SB) NAME (ACT_PERSIST_MAP) NAME (ACT_SYNC_STORE)
           NAME (ACT_CHUNK) NAME (ACT_CONNECT) NAME (ACT_DROP_LINK)
             NAME (ACT_STATE) NAME (ACT_ADMIN_DONE) NAME (ACT_KEY_READ)
-              NAME (ACT_KEY_CAS)
+              NAME (ACT_KEY_CAS) NAME (ACT_FLUSH_STORE)
   };
 #undef NAME
   const struct wire_frame *f = &action->frame;
@@ -483,11 +486,12 @@ shell_trace_event (struct sim *sim, const struct node *node,
                    const struct core_event *event)
 {
   static const char *const names[] = {
-    "start",        "tick",       "open",        "close",          "request",
-    "local-done",   "link-up",    "link-down",   "connect-failed", "frame",
-    "applied",      "sb-durable", "map-durable", "store-synced",   "chunk-done",
-    "chunk-free",   "hangup",     "stop",        "store-short",    "admin",
-    "link-closing", "arbiter",
+    "start",          "tick",         "open",          "close",
+    "request",        "local-done",   "link-up",       "link-down",
+    "connect-failed", "frame",        "applied",       "sb-durable",
+    "map-durable",    "store-synced", "chunk-done",    "chunk-free",
+    "hangup",         "stop",         "store-short",   "admin",
+    "link-closing",   "arbiter",      "store-flushed",
   };
 
   if (!sim_tracing (sim) || event->type == EV_TICK ||
@@ -528,7 +532,7 @@ shell_act (struct sim *sim, struct node *node, const struct core_action *action)
   if (sim_tracing (sim))
     trace_action (sim, node, action);
   switch (action->type) {
-  case ACT_LOCAL: act_local (sim, node, action->slot); break;
+  case ACT_LOCAL: act_local (sim, node, action); break;
   case ACT_COMPLETE: act_complete (sim, node, action); break;
   case ACT_OPEN_DONE:
   case ACT_CONN_ENDED: act_conn (sim, node, action); break;
@@ -540,6 +544,10 @@ shell_act (struct sim *sim, struct node *node, const struct core_action *action)
   case ACT_SYNC_STORE:
     node_wait_sync (sim, node,
                     (struct waiter){ WAIT_STORE, 0, action->version });
+    break;
+  case ACT_FLUSH_STORE:
+    node_wait_sync (sim, node,
+                    (struct waiter){ WAIT_FLUSH, 0, action->version });
     break;
   case ACT_CHUNK: act_chunk (sim, node, action); break;
   case ACT_CONNECT: link_dial (sim, node, action->version); break;

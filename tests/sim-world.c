@@ -333,6 +333,11 @@ poll_quiet (struct sim *sim, uint64_t elapsed_ms)
 {
   bool wait = sim->options.seed % 4 == 0;
 
+  if (flush_mode (sim) && !flush_all_durable (sim)) {
+    if (elapsed_ms > 3 * QUIET_MS)
+      sim_fail (sim, "liveness: all is quiet, and not all is durable");
+    return;
+  }
   if (wait && elapsed_ms < QUIET_MS)
     return;
   if (wait && !maps_clear (sim)) {
@@ -364,9 +369,13 @@ poll (struct sim *sim, const struct sim_event *event)
   case PHASE_HEAL: poll_heal (sim, elapsed_ms); break;
   case PHASE_QUIET: poll_quiet (sim, elapsed_ms); break;
   case PHASE_READ:
-    if (load_idle (sim) && sim->read_next >= sim->cells) {
+    /* With durability=flush what was kept may have been sent again. */
+    if (load_idle (sim) && sim->read_next >= sim->cells &&
+        (!flush_mode (sim) || flush_all_durable (sim))) {
       check_identical (sim);
-      if (!sim->model->split)
+      if (flush_mode (sim))
+        flush_check_history (sim);
+      else if (!sim->model->split)
         history_check (sim);
       enter (sim, PHASE_DONE);
     }
@@ -424,6 +433,15 @@ set_up (struct sim *sim, const struct sim_options *options)
                                 sim_below (sim, 4 * sim->beat_ms));
     sim->grace_ms = core_grace_min (sim->lease_ms) +
       (uint32_t) (sim_chance (sim, 2) ? 0 : sim_below (sim, sim->lease_ms));
+  }
+  if (flush_mode (sim)) {
+    sim->flush.bytes = 1 +
+      sim_below (sim, sim_chance (sim, 2) ? 1 << 20 : 1 << 14);
+    sim->flush.ms = 20 +
+      sim_below (sim,
+                 sim_chance (sim, 2)     ? 100
+                   : sim_chance (sim, 2) ? 4000
+                                         : 25000);
   }
   if (options->requests != 0 && options->requests < sim->op_limit)
     sim->op_limit = options->requests;
@@ -488,9 +506,11 @@ sim_run (const struct sim_options *options)
   for (n = 0; n < SIM_NODES; n++)
     if (sim.nodes[n].core != NULL)
       core_free (sim.nodes[n].core);
-  for (n = 0; n < sim.client_count; n++)
+  for (n = 0; n < sim.client_count; n++) {
     if (sim.clients[n].table != NULL)
       unanswered_free (sim.clients[n].table);
+    kept_free (sim.clients[n].keeper.kept);
+  }
   sim_report->events += sim.events;
   sim_report->requests += sim.op_count;
   sim_report->hash ^= sim.hash;

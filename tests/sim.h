@@ -16,6 +16,7 @@
  *   sim-node.c    a node's process: events into the core
  *   sim-shell.c   the core's actions carried out
  *   sim-etcd.c    etcd, and the rules that come with it
+ *   sim-flush.c, sim-flush.h   the rules of durability=flush
  *   sim-nbd.c     connections between clients and nodes
  *   sim-client.c  proxies, driven by the real route.c and unanswered.c
  *   sim-plain.c   clients without a proxy
@@ -42,6 +43,7 @@
 #include "marks.h"
 #include "route.h"
 #include "sim-cell.h"
+#include "sim-flush.h"
 #include "unanswered.h"
 
 enum {
@@ -102,6 +104,7 @@ struct disk {
   bool fail_read, fail_write, fail_space, fail_sync, fail_meta;
   bool sync_failed; /* once failed, for this process: for good */
   uint64_t slow_us; /* added to each operation */
+  bool cached;      /* a node with durability=flush has used it */
 };
 
 /* Dirty cells as they are when a sync begins. */
@@ -155,8 +158,10 @@ struct slot {
   struct nbd *nbd;
   uint32_t op;
   uint32_t nbd_life;
-  bool local;     /* ACT_LOCAL under way */
-  uint32_t *tags; /* what a read found */
+  bool local, durable; /* ACT_LOCAL under way; it ends with a sync */
+  uint32_t *tags;      /* what a read found */
+  uint32_t peer_life;
+  uint32_t *written[SIM_NODES]; /* disk.written when a flush came */
 };
 
 struct chunk_buffer {
@@ -170,7 +175,7 @@ struct chunk_buffer {
   uint64_t hashes_offset;
 };
 
-enum waiter_type { WAIT_LOCAL, WAIT_APPLIED, WAIT_STORE };
+enum waiter_type { WAIT_LOCAL, WAIT_APPLIED, WAIT_STORE, WAIT_FLUSH };
 
 struct waiter {
   enum waiter_type type;
@@ -181,6 +186,7 @@ struct waiter {
 /* What a target does with frames that may touch the store, in order. */
 struct job {
   struct job *next;
+  bool durable;
   struct packet *packet;
 };
 
@@ -236,8 +242,9 @@ struct node {
   bool accuses;        /* its last BYE: the peer breaks the protocol */
   struct packet *held; /* data frames not named yet */
   struct job *jobs, *jobs_tail;
-  bool job_busy;        /* the worker is at it */
-  uint64_t written_seq; /* applied, not synced yet */
+  bool job_busy;            /* the worker is at it */
+  uint64_t written_seq;     /* applied, not synced yet */
+  bool written_sync, lacks; /* it shall be; sim-flush.c */
 
   /* the administrator's */
   bool wishing;
@@ -333,6 +340,7 @@ struct client {
   struct unanswered *table; /* slots are those of ops */
   uint64_t tags[SIM_OUTSTANDING];
   bool answered[SIM_OUTSTANDING]; /* not passed on yet */
+  struct keeper keeper;           /* with durability=flush */
   enum route_ask ask;
   uint64_t attempt;
   struct nbd *asking, *accepted;
@@ -361,6 +369,8 @@ enum sim_mode {
   MODE_FORCE,
   MODE_APART,
   MODE_ETCD,
+  MODE_FLUSH,
+  MODE_FSTORE,
   MODE_COUNT,
 };
 
@@ -372,6 +382,7 @@ struct model {
   uint32_t plain_min, plain_max;
   enum core_takeover takeover;
   enum core_arbiter arbiter;
+  enum core_durability durability;
   bool partition; /* links and pauses, any number at once */
   bool store;     /* store errors */
   bool split;     /* two nodes may acknowledge apart from each other */
@@ -490,6 +501,7 @@ struct sim {
   enum core_takeover takeover;
   uint64_t past_client; /* the pair has a past, made for it; 0: it has none */
   uint32_t lease_ms, grace_ms;
+  struct flush_run flush; /* sim-flush.c */
   struct etcd_key etcd;
 
   struct node nodes[SIM_NODES];

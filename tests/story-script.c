@@ -169,7 +169,7 @@ after (struct sim *sim)
       continue;
     }
     snprintf (sim_report->rule, sizeof sim_report->rule, "the end");
-    if (!sim->model->split)
+    if (!sim->model->split && !flush_mode (sim))
       history_check (sim);
     sim->phase = PHASE_DONE;
   }

@@ -17,7 +17,7 @@ enum {
   DISK_HANGS_US = 9000000,
 };
 
-static const struct model models[2] = {
+static const struct model models[3] = {
   { .name = "story",
     .text = "what the story says",
     .takeover = TAKEOVER_PROXY,
@@ -29,6 +29,11 @@ static const struct model models[2] = {
     .partition = true,
     .store = true,
     .split = true },
+  { .name = "story",
+    .text = "what the story says; durability=flush",
+    .takeover = TAKEOVER_PROXY,
+    .durability = DURABILITY_FLUSH,
+    .partition = true },
 };
 
 static struct {
@@ -55,9 +60,11 @@ issue (struct sim *sim, const struct step_arguments *arguments,
                      .client_life = client->life,
                      .first = block * BLOCK_CELLS,
                      .count = count * BLOCK_CELLS };
-  if (count == 0 || op->first + op->count > sim->cells)
+  if ((count == 0 && kind != OP_FLUSH) || op->first + op->count > sim->cells)
     sim_fail (sim, "there are no such blocks");
-  if (kind != OP_READ) {
+  if (kind != OP_READ && kind != OP_FLUSH) {
+    if (client->proxied && !proxy_has_room (client, op->count))
+      sim_fail (sim, "the proxy can keep no more");
     op->values = sim_alloc (sim, op->count * sizeof *op->values);
     for (i = 0; i < op->count; i++)
       op->values[i] = tag;
@@ -93,6 +100,12 @@ static void
 do_write (struct sim *sim, const struct step_arguments *arguments)
 {
   issue_range (sim, arguments, OP_WRITE);
+}
+
+static void
+do_flush (struct sim *sim, const struct step_arguments *arguments)
+{
+  issue (sim, arguments, OP_FLUSH, 0, 0);
 }
 
 static void
@@ -466,6 +479,16 @@ do_may_split (struct sim *sim, const struct step_arguments *arguments)
   sim->model = &models[1];
 }
 
+/* The nodes' own flushes come only when a story waits for a minute. */
+static void
+do_durability_flush (struct sim *sim, const struct step_arguments *arguments)
+{
+  (void) arguments;
+  sim->model = &models[2];
+  sim->flush.bytes = UINT64_C (1) << 30;
+  sim->flush.ms = 60000;
+}
+
 /* --- time --------------------------------------------------------------- */
 
 static void
@@ -525,6 +548,7 @@ step_given (struct sim *sim, int index)
 static const struct step steps[] = {
   { "given a pair in sync, NODE primary for CLIENT", do_given, true },
   { "two clients may split this pair", do_may_split, true },
+  { "the nodes have durability=flush", do_durability_flush, true },
   { "both nodes start", do_start_both, false },
   { "both nodes are killed", do_kill_both, false },
   { "NODE starts", do_start, false },
@@ -564,6 +588,7 @@ static const struct step steps[] = {
   { "CLIENT writes blocks N to N", do_write, false },
   { "CLIENT writes each of blocks N to N", do_write_each, false },
   { "CLIENT zeroes blocks N to N", do_zero, false },
+  { "CLIENT flushes", do_flush, false },
   { "CLIENT reads block N", do_read, false },
   { "CLIENT reads blocks N to N", do_read, false },
   { "wait until TEXT", do_wait_said, false },

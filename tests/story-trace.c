@@ -312,10 +312,12 @@ static uint32_t
 op_number (const struct sim *sim, uint32_t op)
 {
   bool read = sim->ops[op].kind == OP_READ;
+  bool flush = sim->ops[op].kind == OP_FLUSH;
   uint32_t i, number = 0;
 
   for (i = 0; i <= op; i++)
-    number += (sim->ops[i].kind == OP_READ) == read;
+    number += (sim->ops[i].kind == OP_READ) == read &&
+      (sim->ops[i].kind == OP_FLUSH) == flush;
   return number;
 }
 
@@ -329,6 +331,8 @@ trace_op_name (const struct sim *sim, uint32_t op, char *name, size_t size)
   block_range (o->first / CELLS, o->count / CELLS, blocks, sizeof blocks);
   if (o->kind == OP_READ)
     snprintf (name, size, "read of %s", blocks);
+  else if (o->kind == OP_FLUSH)
+    snprintf (name, size, "flush %u", op_number (sim, op));
   else
     snprintf (name, size, "write %u of %s", op_number (sim, op), blocks);
 }
@@ -383,7 +387,24 @@ local_done (const struct sim *sim, const struct node *node,
     say ("%c: its disk fails %s: %s", letter (node), name,
          error_name (event->error));
   else if (sim->ops[op].kind != OP_READ)
-    say ("%c: %s is durable here", letter (node), name);
+    say ("%c: %s is %s here", letter (node), name,
+         sim->ops[op].kind == OP_FLUSH        ? "done"
+           : node->slots[event->slot].durable ? "durable"
+                                              : "written");
+}
+
+/* One that its client has an answer to. */
+static void
+request_again (const struct sim *sim, const struct node *node,
+               const struct core_event *event)
+{
+  uint32_t op = node->slots[event->slot].op;
+  char name[80];
+
+  if (sim->ops[op].answered == 0)
+    return;
+  trace_op_name (sim, op, name, sizeof name);
+  say ("%c: %s comes again", letter (node), name);
 }
 
 static bool
@@ -407,6 +428,7 @@ trace_event (struct sim *sim, struct node *node, const struct core_event *event)
   switch (event->type) {
   case EV_SB_DURABLE: record_durable (node); break;
   case EV_MAP_DURABLE: map_durable (sim, node); break;
+  case EV_REQUEST: request_again (sim, node, event); break;
   case EV_LOCAL_DONE: local_done (sim, node, event); break;
   case EV_STORE_SYNCED:
     say ("%c: its store %s", letter (node),

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sim-flush.c: durability=flush: what must hold of writes that are
+ * answered before they are durable, for somebody who sees both disks.
+ *
+ *   when a write is answered  all members have it in their page caches
+ *   when a flush is answered  what was written when it came is durable on
+ *                             all members
+ *   T1, T2                    are not made by a copy that may lack
+ *                             something, nor while anything is not durable
+ *   what the client sees      as long as it lives nothing answered is lost;
+ *                             when it has died, what was not flushed may
+ *                             be, if no member's process has outlived it
+ *                             or the client was about to send it again;
+ *                             and nothing else
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "sim.h"
+
+bool
+flush_mode (const struct sim *sim)
+{
+  return sim->model->durability == DURABILITY_FLUSH;
+}
+
+/* --- nodes ------------------------------------------------------------- */
+
+/* A request comes to NODE. */
+void
+flush_begins (struct sim *sim, const struct node *node, struct slot *slot)
+{
+  const struct op *op = &sim->ops[slot->op];
+  int n;
+
+  slot->peer_life = sim->nodes[1 - node->index].life;
+  for (n = 0; n < SIM_NODES && op->kind == OP_FLUSH && flush_mode (sim); n++) {
+    const struct disk *disk = &sim->nodes[n].disk;
+
+    slot->written[n] = sim_alloc (sim, sizeof disk->written);
+    memcpy (slot->written[n], disk->written, sizeof disk->written);
+  }
+}
+
+/* Is the peer of NODE still what it was when the request of SLOT came, and
+ * of NODE's generation?
+ */
+bool
+flush_peer_same (const struct sim *sim, const struct node *node,
+                 const struct slot *slot)
+{
+  const struct node *peer = &sim->nodes[1 - node->index];
+
+  return peer->alive && peer->life == slot->peer_life && !peer->lacks &&
+    core_record (peer->core)->data == DATA_CURRENT &&
+    gen_id_equal (gen_current (core_record (peer->core)),
+                  gen_current (core_record (node->core)));
+}
+
+static void
+check_flushed (struct sim *sim, const struct node *node,
+               const struct slot *slot, int n)
+{
+  const struct disk *disk = &sim->nodes[n].disk;
+  uint32_t cell;
+
+  for (cell = 0; cell < sim->cells; cell++)
+    if (disk->kept[cell] < slot->written[n][cell])
+      sim_fail (sim, "flush: %c answers op %u, cell %u is not durable on %c",
+                'A' + node->index, slot->op + 1, cell, 'A' + n);
+}
+
+static void
+check_written (struct sim *sim, const struct node *node,
+               const struct slot *slot, int n)
+{
+  const struct op *op = &sim->ops[slot->op];
+  uint32_t i;
+
+  for (i = 0; i < op->count; i++)
+    if (sim->nodes[n].disk.cache[op->first + i] != op->values[i])
+      sim_fail (sim, "flush: %c answers op %u, %c does not have cell %u",
+                'A' + node->index, slot->op + 1, 'A' + n, op->first + i);
+}
+
+/* NODE answers a write or a flush without an error. */
+void
+flush_check_answer (struct sim *sim, const struct node *node,
+                    const struct slot *slot)
+{
+  bool flush = sim->ops[slot->op].kind == OP_FLUSH;
+  int n;
+
+  for (n = 0; n < SIM_NODES; n++) {
+    if (n != node->index &&
+        (!core_record (node->core)->both || !flush_peer_same (sim, node, slot)))
+      continue;
+    if (flush)
+      check_flushed (sim, node, slot, n);
+    else
+      check_written (sim, node, slot, n);
+  }
+}
+
+/* NODE, one of two members until now, goes on alone. */
+void
+flush_check_change (struct sim *sim, const struct node *node, bool linked)
+{
+  const struct disk *disk = &node->disk;
+  uint32_t cell;
+
+  if (!flush_mode (sim) || !disk->record.both || linked)
+    return;
+  if (node->lacks)
+    sim_fail (sim, "flush: %c goes on alone, and was restarted as one of two",
+              'A' + node->index);
+  for (cell = 0; cell < sim->cells; cell++)
+    if (disk->kept[cell] != disk->written[cell])
+      sim_fail (sim, "flush: %c goes on alone, cell %u is not durable",
+                'A' + node->index, cell);
+}
+
+/* What NODE believes of itself when it starts, and how it gets over it. */
+void
+flush_note_start (struct sim *sim, struct node *node)
+{
+  const struct gen_record *record = &node->disk.record;
+
+  node->lacks = node->disk.cached && record->both &&
+    record->data == DATA_CURRENT;
+  node->disk.cached = flush_mode (sim);
+}
+
+void
+flush_note_step (struct node *node)
+{
+  struct core_view view;
+
+  if (!node->lacks)
+    return;
+  core_view (node->core, &view);
+  if (view.linked || !view.record.both || view.record.data != DATA_CURRENT)
+    node->lacks = view.record.may_lack;
+}
+
+/* NODE's process is about to end.  Does the other one hold all that was
+ * answered?  When in doubt, no.
+ */
+static bool
+other_holds_all (const struct sim *sim, const struct node *node)
+{
+  const struct node *other = &sim->nodes[1 - node->index];
+  const struct gen_record *mine = core_record (node->core), *its;
+
+  if (!other->alive || other->lacks)
+    return false;
+  its = core_record (other->core);
+  if (its->data != DATA_CURRENT)
+    return false;
+  if (mine->data != DATA_CURRENT || node->lacks)
+    return true;
+  return gen_id_equal (gen_current (mine), gen_current (its))
+    ? mine->both && its->both
+    : gen_knows (its, gen_current (mine));
+}
+
+/* A client begins to send again what it keeps: if it dies on the way, an
+ * older write may stand where a newer one was.
+ */
+void
+flush_note_again (struct sim *sim)
+{
+  assert (sim->flush.turn_count < FLUSH_TURNS);
+  sim->flush.turns[sim->flush.turn_count++] = ++sim->order;
+}
+
+void
+flush_note_end (struct sim *sim, const struct node *node)
+{
+  if (!flush_mode (sim) || other_holds_all (sim, node))
+    return;
+  assert (sim->flush.loss_count < FLUSH_ENDS);
+  sim_trace (sim, "what is not flushed may be lost");
+  sim->flush.losses[sim->flush.loss_count++] = ++sim->order;
+}
+
+/* Is anything not durable anywhere? */
+bool
+flush_all_durable (const struct sim *sim)
+{
+  uint32_t cell;
+  int n;
+
+  for (n = 0; n < SIM_NODES; n++)
+    for (cell = 0; cell < sim->cells; cell++)
+      if (sim->nodes[n].disk.kept[cell] != sim->nodes[n].disk.written[cell])
+        return false;
+  return true;
+}
+
+/* --- what the client saw ------------------------------------------------ */
+
+enum { VALUES = 128, FLUSHES = 64 };
+
+/* Values that a cell may have. */
+struct values {
+  uint32_t count;
+  uint32_t list[VALUES];
+};
+
+struct event {
+  enum { NOTHING, INVOKED, ANSWERED, DIED, LOST, AGAIN } what;
+  uint32_t op;
+  uint32_t order;
+};
+
+/* One cell.  There is one client, whose requests do not overlap. */
+struct cell {
+  struct values may;        /* what it may be now */
+  struct values floor;      /* what it may have been when the last flush that
+                          was answered was sent */
+  struct values since;      /* what was written after that, or just then */
+  uint32_t writers[VALUES]; /* of since */
+  bool own;      /* the newest answered write is of the client that lives */
+  uint32_t lost; /* order of the newest loss, 0: none since a flush */
+  bool open;     /* a value was perhaps lost, and none flushed since */
+  struct {
+    uint32_t op;
+    struct values may;
+  } flushes[FLUSHES]; /* sent and not answered */
+  uint32_t flush_count;
+};
+
+static bool
+has (const struct values *values, uint32_t value)
+{
+  uint32_t i;
+
+  for (i = 0; i < values->count; i++)
+    if (values->list[i] == value)
+      return true;
+  return false;
+}
+
+static void
+add (struct values *values, uint32_t value)
+{
+  if (has (values, value))
+    return;
+  assert (values->count < VALUES);
+  values->list[values->count++] = value;
+}
+
+static void
+add_all (struct values *to, const struct values *from)
+{
+  uint32_t i;
+
+  for (i = 0; i < from->count; i++)
+    add (to, from->list[i]);
+}
+
+static void
+only (struct values *values, uint32_t value)
+{
+  values->count = 1;
+  values->list[0] = value;
+}
+
+static uint32_t
+value_of (const struct op *op, uint32_t cell)
+{
+  return tag_value (op->values[cell - op->first]);
+}
+
+static void
+write_invoked (struct cell *c, uint32_t number, uint32_t value)
+{
+  add (&c->may, value);
+  assert (c->since.count < VALUES);
+  c->writers[c->since.count] = number;
+  c->since.list[c->since.count++] = value;
+}
+
+static void
+flush_invoked (struct cell *c, uint32_t number)
+{
+  assert (c->flush_count < FLUSHES);
+  c->flushes[c->flush_count].op = number;
+  c->flushes[c->flush_count++].may = c->may;
+}
+
+static void
+flush_answered (const struct sim *sim, struct cell *c, uint32_t number)
+{
+  uint32_t began = sim->ops[number].invoked, i, kept = 0;
+
+  for (i = 0; c->flushes[i].op != number; i++)
+    assert (i + 1 < c->flush_count);
+  c->floor = c->flushes[i].may;
+  add_all (&c->floor, &c->may);
+  c->flushes[i] = c->flushes[--c->flush_count];
+  for (i = 0; i < c->since.count; i++) {
+    const struct op *writer = &sim->ops[c->writers[i]];
+
+    if (writer->answered != 0 && writer->answered < began)
+      continue;
+    c->writers[kept] = c->writers[i];
+    c->since.list[kept++] = c->since.list[i];
+  }
+  c->since.count = kept;
+  c->open = false;
+  if (c->lost < began)
+    c->lost = 0;
+}
+
+static void
+lose (struct cell *c)
+{
+  add_all (&c->may, &c->floor);
+  add_all (&c->may, &c->since);
+  c->open = true;
+}
+
+static void
+died (struct cell *c)
+{
+  c->own = false;
+  c->flush_count = 0; /* they are never answered */
+  if (c->lost != 0)
+    lose (c);
+}
+
+/* The nodes have lost what was not flushed.  A client that lives has what
+ * it wrote.
+ */
+static void
+lost (struct cell *c, uint32_t order)
+{
+  c->lost = order;
+  if (!c->own)
+    lose (c);
+}
+
+static void
+read_answered (struct sim *sim, struct cell *c, uint32_t number, uint32_t cell)
+{
+  uint32_t value = value_of (&sim->ops[number], cell);
+
+  if (!has (&c->may, value))
+    sim_fail (sim,
+              "flush: op %u reads %u in cell %u: what was answered%s is"
+              " lost",
+              number + 1, value, cell, c->open ? " and flushed" : "");
+  if (c->open && (has (&c->floor, value) || has (&c->since, value)))
+    return;
+  only (&c->may, value);
+  if (c->since.count == 0)
+    only (&c->floor, value);
+}
+
+static void
+happen (struct sim *sim, struct cell *c, const struct event *event,
+        uint32_t cell)
+{
+  const struct op *op = &sim->ops[event->op];
+
+  if (event->what == DIED)
+    died (c);
+  else if (event->what == LOST)
+    lost (c, event->order);
+  else if (event->what == AGAIN)
+    c->lost = c->own ? event->order : c->lost;
+  else if (op->kind == OP_FLUSH && event->what == INVOKED)
+    flush_invoked (c, event->op);
+  else if (op->kind == OP_FLUSH)
+    flush_answered (sim, c, event->op);
+  else if (cell < op->first || cell - op->first >= op->count)
+    return;
+  else if (op->kind == OP_READ && event->what == ANSWERED)
+    read_answered (sim, c, event->op, cell);
+  else if (op->kind == OP_READ)
+    return;
+  else if (event->what == INVOKED)
+    write_invoked (c, event->op, value_of (op, cell));
+  else {
+    only (&c->may, value_of (op, cell));
+    c->own = true;
+  }
+}
+
+/* By order; what has an error has no answer. */
+static struct event *
+list_events (struct sim *sim, uint32_t *count)
+{
+  struct event *list = sim_alloc (sim, (sim->order + 1) * sizeof *list);
+  uint32_t i, kept = 0;
+
+  for (i = 0; i < sim->op_count; i++) {
+    const struct op *op = &sim->ops[i];
+
+    if (op->invoked != 0)
+      list[op->invoked] = (struct event){ INVOKED, i, op->invoked };
+    if (op->answered != 0 && op->error == 0)
+      list[op->answered] = (struct event){ ANSWERED, i, op->answered };
+  }
+  for (i = 0; i < sim->flush.death_count; i++)
+    list[sim->flush.deaths[i]] = (struct event){ DIED, 0,
+                                                 sim->flush.deaths[i] };
+  for (i = 0; i < sim->flush.turn_count; i++)
+    list[sim->flush.turns[i]] = (struct event){ AGAIN, 0, sim->flush.turns[i] };
+  for (i = 0; i < sim->flush.loss_count; i++)
+    list[sim->flush.losses[i]] = (struct event){ LOST, 0,
+                                                 sim->flush.losses[i] };
+  for (i = 0; i <= sim->order; i++)
+    if (list[i].what != NOTHING)
+      list[kept++] = list[i];
+  *count = kept;
+  return list;
+}
+
+void
+flush_check_history (struct sim *sim)
+{
+  static struct cell c;
+  uint32_t count, cell, i;
+  const struct event *list = list_events (sim, &count);
+
+  if (sim->flush.broken)
+    return;
+  assert (sim->client_count == 1);
+  for (cell = 0; cell < sim->cells; cell++) {
+    c.since.count = c.flush_count = 0;
+    c.open = c.own = false;
+    c.lost = 0;
+    only (&c.may, 0);
+    only (&c.floor, 0);
+    for (i = 0; i < count; i++)
+      happen (sim, &c, &list[i], cell);
+  }
+}
