@@ -97,6 +97,7 @@ PROXY := \
   nbdkit-plugin/proxy-session.c \
   nbdkit-plugin/proxy-node.c \
   nbdkit-plugin/proxy-request.c \
+  nbdkit-plugin/proxy-kept.c \
   nbdkit-plugin/proxy-status.c \
   nbdkit-plugin/proxy-http.c \
   nbdkit-plugin/proxystate.c \
@@ -122,6 +123,7 @@ DUETPROXY := \
   nbdkit-plugin/proxy-session.c \
   nbdkit-plugin/proxy-node.c \
   nbdkit-plugin/proxy-request.c \
+  nbdkit-plugin/proxy-kept.c \
   nbdkit-plugin/proxy-status.c \
   nbdkit-plugin/proxy-http.c \
   nbdkit-plugin/proxystate.c \

@@ -130,6 +130,7 @@ struct engine_status {
   bool healthy; /* nothing has to be done about this node (docs/metrics.md) */
   char peer_address[256];
   enum core_arbiter arbiter;
+  enum core_durability durability;
   char arbiter_reason[ETCD_REASON_MAX]; /* why etcd does not answer, "" */
   struct engine_figures requests[ENGINE_KINDS];
   uint64_t resync_bytes_per_second; /* in the last five seconds */

@@ -9,9 +9,9 @@
  *
  *   duet/1:<client>:<session>:<epoch>.<id>[:unreachable]
  *   duet/1 state=<word> generation=<epoch>.<id> node=<node> size=<bytes>
- *          primary=<address or ->
+ *          primary=<address or -> [durability=flush boot=<boot>]
  *
- * <client>, <id> and <node> are 16 lower case hex digits; <session>,
+ * <client>, <id>, <node> and <boot> are 16 lower case hex digits; <session>,
  * <epoch> and <bytes> are decimal without leading zeros.  The generation
  * 0.0000000000000000 is none.  A name that does not begin with "duet/"
  * belongs to a plain client.
@@ -55,6 +55,8 @@ struct export_description {
   uint64_t node;
   uint64_t size_bytes;
   char primary[EXPORTNAME_ADDRESS_MAX]; /* empty when not known */
+  bool cached;   /* durability=flush: an answer is not durable yet */
+  uint64_t boot; /* then: differs from process to process; else 0 */
 };
 
 /* Write the name for ASK into TEXT, of at least EXPORTNAME_MAX bytes.

@@ -32,6 +32,9 @@ enum {
   DEAD_MS = 1000,
   BEAT_MAX_MS = 60000,
   DEAD_MAX_MS = 600000,
+  FLUSH_AFTER = 32 * 1024 * 1024,
+  FLUSH_EVERY_MS = 5000,
+  FLUSH_EVERY_MAX_S = 3600,
   BLOCK_PREFERRED = 4096,
   BLOCK_MAX = 32 * 1024 * 1024,
   MESSAGE = 1024,
@@ -181,6 +184,61 @@ set_takeover (const char *value)
 }
 
 static int
+set_durability (const char *value)
+{
+  if (strcmp (value, "write") == 0)
+    config.core.durability = DURABILITY_WRITE;
+  else if (strcmp (value, "flush") == 0)
+    config.core.durability = DURABILITY_FLUSH;
+  else {
+    nbdkit_error ("durability=%s: must be write or flush", value);
+    return -1;
+  }
+  return 0;
+}
+
+static int
+set_flush_every (const char *value)
+{
+  unsigned parsed;
+
+  if (nbdkit_parse_unsigned ("flush-every", value, &parsed) == -1)
+    return -1;
+  if (parsed < 1 || parsed > FLUSH_EVERY_MAX_S) {
+    nbdkit_error ("flush-every=%s: must be 1 to %d seconds", value,
+                  FLUSH_EVERY_MAX_S);
+    return -1;
+  }
+  config.core.flush_ms = (uint64_t) parsed * 1000;
+  return 0;
+}
+
+/* What belongs to durability=flush. */
+static int
+complete_flush (void)
+{
+  struct core_config *core = &config.core;
+
+  if (core->durability != DURABILITY_FLUSH) {
+    if (core->flush_bytes == 0 && core->flush_ms == 0)
+      return 0;
+    nbdkit_error ("flush-after= and flush-every= need durability=flush");
+    return -1;
+  }
+  if (core->arbiter == ARBITER_ETCD) {
+    nbdkit_error ("durability=flush does not go with arbiter=etcd yet: what "
+                  "is sent again after a crash could undo another client's "
+                  "write");
+    return -1;
+  }
+  if (core->flush_bytes == 0)
+    core->flush_bytes = FLUSH_AFTER;
+  if (core->flush_ms == 0)
+    core->flush_ms = FLUSH_EVERY_MS;
+  return 0;
+}
+
+static int
 duet_config (const char *key, const char *value)
 {
   if (strcmp (key, "file") == 0)
@@ -217,6 +275,12 @@ duet_config (const char *key, const char *value)
     return set_ms (key, value, DEAD_MAX_MS, &config.core.dead_ms);
   if (strcmp (key, "resync-rate") == 0)
     return set_size (key, value, &config.core.resync_rate);
+  if (strcmp (key, "durability") == 0)
+    return set_durability (value);
+  if (strcmp (key, "flush-after") == 0)
+    return set_size (key, value, &config.core.flush_bytes);
+  if (strcmp (key, "flush-every") == 0)
+    return set_flush_every (value);
   if (arbiter_is_option (key))
     return arbiter_option (&config, key, value);
   if (http_is_option (key))
@@ -256,7 +320,7 @@ duet_config_complete (void)
   }
   if (http_complete (&http_options) == -1)
     return -1;
-  return arbiter_complete (&config);
+  return arbiter_complete (&config) == -1 ? -1 : complete_flush ();
 }
 
 #define duet_config_help                                                       \
@@ -279,7 +343,11 @@ duet_config_complete (void)
   "region=SIZE          Unit of the persistent map (default: 4M).\n"           \
   "beat=MS              Heartbeat interval (default: 200).\n"                  \
   "dead=MS              Silence that ends the link (default: 1000).\n"         \
-  "resync-rate=SIZE     Bytes per second at most (default: no limit).\n"
+  "resync-rate=SIZE     Bytes per second at most (default: no limit).\n"       \
+  "durability=write|flush\n"                                                   \
+  "                     When what was answered is durable (default: write).\n" \
+  "flush-after=SIZE     durability=flush: most that is not (default: 32M).\n"  \
+  "flush-every=SECONDS  And for how long at most (default: 5).\n"
 
 static void
 duet_dump_plugin (void)
@@ -291,6 +359,7 @@ duet_dump_plugin (void)
   printf ("duet_default_dead_ms=%d\n", DEAD_MS);
   printf ("duet_takeover=proxy,any,manual\n");
   printf ("duet_arbiter=client,etcd\n");
+  printf ("duet_durability=write,flush\n");
   printf ("duet_default_lease_ms=%d\n", ARBITER_LEASE_MS);
   printf ("duet_default_grace_ms=%u\n", core_grace_min (ARBITER_LEASE_MS));
 }
@@ -479,7 +548,9 @@ static int
 duet_can_fua (void *handle)
 {
   (void) handle;
-  return NBDKIT_FUA_NATIVE;
+  /* With durability=flush a forced write is a write and a flush. */
+  return config.core.durability == DURABILITY_FLUSH ? NBDKIT_FUA_EMULATE
+                                                    : NBDKIT_FUA_NATIVE;
 }
 
 static int
@@ -528,7 +599,9 @@ duet_pread (void *handle, void *buf, uint32_t count, uint64_t offset,
   return answer (engine_read (h->conn, buf, count, offset));
 }
 
-/* FUA and flush have nothing to add: an answered write is durable. */
+/* FUA has nothing to add: an answered write is durable.  (If it is not,
+ * nbdkit does not pass the flag on, and calls flush.)
+ */
 static int
 duet_pwrite (void *handle, const void *buf, uint32_t count, uint64_t offset,
              uint32_t flags)

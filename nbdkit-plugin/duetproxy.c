@@ -347,7 +347,10 @@ duetproxy_can_fast_zero (void *handle)
 static int
 duetproxy_can_fua (void *handle)
 {
-  if (can (handle, UPSTREAM_CAN_FUA))
+  struct client *client = handle;
+
+  /* What a flush vouches for is more than one write, and is not kept. */
+  if (can (handle, UPSTREAM_CAN_FUA) && !client->facts.description.cached)
     return NBDKIT_FUA_NATIVE;
   return can (handle, UPSTREAM_CAN_FLUSH) ? NBDKIT_FUA_EMULATE
                                           : NBDKIT_FUA_NONE;

@@ -7,6 +7,7 @@
  *   proxy-node.c     one thread per node: opens sessions, pings
  *   proxy-request.c  requests: send, wait, replay
  *   proxy-status.c   what the proxy says of itself
+ *   proxy-kept.c     writes that were answered and not flushed
  *
  * One mutex guards every field that does not say otherwise.  It is never
  * held across libnbd, a file or the log.  Functions that need it held say
@@ -24,13 +25,14 @@
 #include <sys/queue.h>
 
 #include "exportname.h"
+#include "kept.h"
 #include "latency.h"
 #include "proxy.h"
 #include "proxystate.h"
 #include "unanswered.h"
 
 enum {
-  PROXY_THREADS = 3, /* besides one per node */
+  PROXY_THREADS = 5, /* besides one per node */
   PROXY_LOG_LINES = 64,
   PROXY_LOG_MAX = 512,
   PROXY_PATH_LIMITS = 3,       /* a path silent for so many limits is dead */
@@ -78,6 +80,15 @@ struct request {
   bool answered;
   int error;      /* when answered */
   uint64_t noted; /* must be saved before the answer goes */
+  /* proxy-kept.c: */
+  struct kept_data *kept;  /* its copy, until it is answered; or NULL */
+  enum upstream_kind kind; /* of what was sent last */
+  uint64_t flush_mark;     /* a flush sent then covers so much */
+  uint64_t boot;           /* process that answered the first part */
+  bool begun;              /* which there is */
+  bool last;               /* what was sent last ends it */
+  bool torn;               /* another process answered another part */
+  bool unkept;             /* answered, may be lost, and is not kept */
 };
 
 /* A session as its node thread opened it. */
@@ -150,6 +161,16 @@ struct proxy {
   pthread_cond_t saved_wake;
 
   bool stopping;
+  struct kept *kept;
+  bool keeps;                /* the session's node is durability=flush */
+  pthread_cond_t kept_room;  /* something was flushed */
+  pthread_cond_t kept_wake;  /* something is to be sent again */
+  pthread_cond_t kept_flush; /* a flush is due, perhaps */
+  uint32_t again_out;        /* sent again, not answered */
+  uint64_t again_ms;         /* when there was progress; UINT64_MAX: none */
+  uint64_t again_round;      /* counts lost sessions */
+  int kept_error;            /* for the client's next flush */
+
   bool troubled; /* the log told of trouble since the last
                                    session began */
   pthread_t threads[ROUTE_NODES_MAX + PROXY_THREADS];
@@ -246,6 +267,47 @@ struct conn *session_pick_conn_locked (struct proxy *proxy);
 void session_reap_locked (struct proxy *proxy, struct conn *conn);
 void session_reap_all_locked (struct proxy *proxy);
 void session_unref_locked (struct proxy *proxy, struct conn *conn);
+
+/* ------------------------------------------------------ proxy-request.c */
+
+
+/* The live session has answered: note its generation. */
+void request_note_generation_locked (struct proxy *proxy);
+
+/* Wait on the connection, once, until UNTIL_MS.  Unlocks. */
+void request_lead_locked (struct proxy *proxy, struct conn *conn,
+                          uint64_t until_ms);
+
+/* Is the connection abandoned, or did it break?  Then its session is lost. */
+bool request_conn_lost_locked (struct proxy *proxy, struct conn *conn);
+
+/* --------------------------------------------------------- proxy-kept.c */
+
+/* False: no memory. */
+bool kept_init (struct proxy *proxy);
+void kept_end (struct proxy *proxy);
+
+/* CALL is about to enter the table: *DATA is its copy, with room for it, if
+ * one is needed.  Unlocks.  0, or the errno to fail with.
+ */
+int kept_begin_locked (struct proxy *proxy, const struct upstream_call *call,
+                       uint64_t end_ms, struct kept_data **data);
+/* It has ended: give up the copy if no answer has taken it. */
+void kept_discard_locked (struct proxy *proxy, struct kept_data *data);
+
+/* A call of KIND is sent for REQUEST; it is answered with ERROR. */
+void kept_sending_locked (struct proxy *proxy, struct request *request,
+                          enum upstream_kind kind);
+void kept_answer_locked (struct proxy *proxy, struct request *request,
+                         int error);
+
+/* A session becomes the live one; the live one counts no more. */
+void kept_adopted_locked (struct proxy *proxy);
+void kept_abandoned_locked (struct proxy *proxy);
+
+/* Threads; the argument is the proxy. */
+void *kept_again_main (void *argument);
+void *kept_flush_main (void *argument);
 
 /* --------------------------------------------------------- proxy-node.c */
 

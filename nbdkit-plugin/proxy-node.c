@@ -152,9 +152,10 @@ add_joined (struct proxy *proxy, const struct session *session,
   pthread_mutex_lock (&proxy->mutex);
   if (conn != NULL)
     session_add_conn_locked (proxy, conn);
-  /* All connections of a session are of one generation. */
+  /* All connections of a session are of one generation, at one process. */
   if (facts.description.generation.id !=
-      session->facts.description.generation.id)
+        session->facts.description.generation.id ||
+      facts.description.boot != session->facts.description.boot)
     session_lost_locked (proxy, session->number, ROUTE_LOST_SHUTDOWN,
                          "the node's generation has changed");
   pthread_mutex_unlock (&proxy->mutex);

@@ -27,8 +27,8 @@
 
 /* ------------------------------------------------------------- answers */
 
-static void
-note_generation_locked (struct proxy *proxy)
+void
+request_note_generation_locked (struct proxy *proxy)
 {
   const struct upstream_facts *facts = &proxy->session.facts;
   const struct gen_id *gen = &facts->description.generation;
@@ -62,7 +62,8 @@ on_answer (void *user_data, int *error)
   else if (!conn->abandoned &&
            unanswered_answered (proxy->table, request->tag, &slot)) {
     assert (&proxy->requests[slot] == request);
-    note_generation_locked (proxy);
+    request_note_generation_locked (proxy);
+    kept_answer_locked (proxy, request, *error);
     request->answered = true;
     request->error = *error;
     request->noted = proxy->noted;
@@ -95,7 +96,8 @@ wait_to_send_locked (struct proxy *proxy, uint32_t slot, uint64_t end_ms,
     if (proxy->stopping)
       return ESHUTDOWN;
     *conn = session_pick_conn_locked (proxy);
-    if (*conn != NULL && unanswered_may_send (proxy->table, slot))
+    if (*conn != NULL && kept_settled (proxy->kept) &&
+        unanswered_may_send (proxy->table, slot))
       return 0;
     if (upstream_now_ms () >= end_ms)
       return EIO;
@@ -135,6 +137,7 @@ send_locked (struct proxy *proxy, uint32_t slot, struct conn *conn,
   int error = 0;
 
   request->tag = unanswered_sent (proxy->table, slot, upstream_now_ms ());
+  kept_sending_locked (proxy, request, call->kind);
   request->answered = false;
   request->conn = conn;
   TAILQ_INSERT_TAIL (&conn->requests, request, on_conn);
@@ -162,9 +165,8 @@ send_locked (struct proxy *proxy, uint32_t slot, struct conn *conn,
 
 /* -------------------------------------------------------------- waiting */
 
-/* Wait on the connection, once.  Unlocks. */
-static void
-lead_locked (struct proxy *proxy, struct conn *conn, uint64_t until_ms)
+void
+request_lead_locked (struct proxy *proxy, struct conn *conn, uint64_t until_ms)
 {
   uint64_t now_ms = upstream_now_ms ();
   int timeout_ms = until_ms > now_ms ? (int) (until_ms - now_ms) : 0;
@@ -179,6 +181,18 @@ lead_locked (struct proxy *proxy, struct conn *conn, uint64_t until_ms)
   conn->polled = false;
   if (result == -1 && conn->fault == CONN_GOOD)
     conn->fault = CONN_EOF;
+}
+
+bool
+request_conn_lost_locked (struct proxy *proxy, struct conn *conn)
+{
+  if (!conn->abandoned && conn->fault == CONN_SHUTDOWN)
+    session_lost_locked (proxy, conn->session, ROUTE_LOST_SHUTDOWN,
+                         "the node stopped serving");
+  else if (!conn->abandoned && conn->fault == CONN_EOF)
+    session_lost_locked (proxy, conn->session, ROUTE_LOST_EOF,
+                         "the connection broke");
+  return conn->abandoned || conn->fault != CONN_GOOD;
 }
 
 /* Until the request is answered, or its connection closed.  Unlocks. */
@@ -197,17 +211,13 @@ wait_answer_locked (struct proxy *proxy, struct request *request,
       if (!conn->closed)
         proxy_wait_locked (proxy, &request->wake, now_ms + PROXY_CHECK_MS);
     }
-    else if (conn->fault == CONN_SHUTDOWN)
-      session_lost_locked (proxy, conn->session, ROUTE_LOST_SHUTDOWN,
-                           "the node stopped serving");
-    else if (conn->fault == CONN_EOF)
-      session_lost_locked (proxy, conn->session, ROUTE_LOST_EOF,
-                           "the connection broke");
+    else if (request_conn_lost_locked (proxy, conn))
+      continue;
     else if (now_ms >= end_ms)
       session_lost_locked (proxy, conn->session, ROUTE_LOST_TIMEOUT,
                            "no answer for give-up= seconds");
     else if (!conn->polled)
-      lead_locked (proxy, conn, until_ms);
+      request_lead_locked (proxy, conn, until_ms);
     else
       proxy_wait_locked (proxy, &request->wake, until_ms);
   }
@@ -282,6 +292,7 @@ enter_locked (struct proxy *proxy, const struct upstream_call *call,
       return ESHUTDOWN;
   }
   proxy->requests[*slot].noted = 0;
+  proxy->requests[*slot].kept = NULL;
   return 0;
 }
 
@@ -336,31 +347,73 @@ remember_locked (struct proxy *proxy, uint64_t noted, uint64_t end_ms)
   return 0;
 }
 
+/* All parts of CALL.  Unlocks. */
+static int
+carry_parts_locked (struct proxy *proxy, uint32_t slot, uint64_t end_ms,
+                    const struct upstream_call *call)
+{
+  static const struct upstream_call flush = { .kind = UPSTREAM_FLUSH };
+  struct request *request = &proxy->requests[slot];
+  struct upstream_call part;
+  uint32_t done = 0;
+  int error;
+
+  request->begun = request->torn = request->unkept = false;
+  do {
+    part = part_of (call, done, proxy->facts.payload_max_bytes);
+    request->last = done + part.length == call->length;
+    error = carry_locked (proxy, slot, end_ms, &part);
+    done += part.length;
+  } while (error == 0 && done < call->length);
+  if (error == 0 && request->unkept)
+    error = carry_locked (proxy, slot, end_ms, &flush);
+  return error;
+}
+
 int
 proxy_carry (struct proxy *proxy, const struct upstream_call *call)
 {
   uint64_t give_up_ms = proxy->config.give_up_ms;
   uint64_t end_ms = give_up_ms > 0 ? upstream_now_ms () + give_up_ms
                                    : UINT64_MAX;
-  struct upstream_call part;
-  uint32_t slot, done = 0;
+  struct kept_data *kept = NULL;
+  struct request *request;
+  uint32_t slot;
   int error, unsaved;
 
   pthread_mutex_lock (&proxy->mutex);
-  error = enter_locked (proxy, call, end_ms, &slot);
+  error = kept_begin_locked (proxy, call, end_ms, &kept);
+  if (error == 0)
+    error = enter_locked (proxy, call, end_ms, &slot);
   if (error == 0) {
     if (unanswered_count (proxy->table) == 1)
       proxy->quiet_us = latency_now_us ();
-    do {
-      part = part_of (call, done, proxy->facts.payload_max_bytes);
-      error = carry_locked (proxy, slot, end_ms, &part);
-      done += part.length;
-    } while (error == 0 && done < call->length);
-    unsaved = remember_locked (proxy, proxy->requests[slot].noted, end_ms);
+    request = &proxy->requests[slot];
+    request->kept = kept;
+    kept = NULL;
+    do
+      error = carry_parts_locked (proxy, slot, end_ms, call);
+    while (error == 0 && request->torn && call->kind != UPSTREAM_PREAD);
+    unsaved = remember_locked (proxy, request->noted, end_ms);
     if (unsaved != 0)
       error = unsaved;
+    kept = request->kept;
     leave_locked (proxy, slot);
   }
+  kept_discard_locked (proxy, kept);
+  pthread_mutex_unlock (&proxy->mutex);
+  return error;
+}
+
+/* A flush tells, once, that what the proxy kept could not be sent again. */
+static int
+take_kept_error (struct proxy *proxy)
+{
+  int error;
+
+  pthread_mutex_lock (&proxy->mutex);
+  error = proxy->kept_error;
+  proxy->kept_error = 0;
   pthread_mutex_unlock (&proxy->mutex);
   return error;
 }
@@ -372,6 +425,8 @@ proxy_call (struct proxy *proxy, const struct upstream_call *call)
   uint64_t began_us = latency_now_us ();
   int error = proxy_carry (proxy, call);
 
+  if (error == 0 && call->kind == UPSTREAM_FLUSH)
+    error = take_kept_error (proxy);
   if (error == 0) {
     latency_add (&figures->latency, latency_now_us () - began_us);
     atomic_fetch_add_explicit (&figures->bytes, call->length,

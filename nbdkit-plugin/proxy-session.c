@@ -142,6 +142,7 @@ session_adopt_locked (struct proxy *proxy, const struct session *session,
   proxy->conn_count = 0;
   proxy->joining = proxy->config.connections > 1 &&
     session->facts.is_multi_conn;
+  kept_adopted_locked (proxy);
   if (!proxy->facts_known) {
     proxy->facts = session->facts;
     proxy->facts_known = true;
@@ -166,6 +167,7 @@ session_abandon_locked (struct proxy *proxy)
   proxy->live = false;
   proxy->joining = false;
   unanswered_lost (proxy->table);
+  kept_abandoned_locked (proxy);
   for (i = 0; i < proxy->conn_count; i++)
     abandon_conn_locked (proxy, proxy->conns[i]);
   proxy->conn_count = 0;

@@ -254,6 +254,15 @@ is_fresh_locked (const struct proxy *proxy)
     !gen_id_equal (facts->description.generation, proxy->state.generation);
 }
 
+/* Since when is an answer waited for? */
+static uint64_t
+oldest_sent_ms_locked (const struct proxy *proxy)
+{
+  uint64_t sent_ms = unanswered_sent_ms (proxy->table);
+
+  return proxy->again_ms < sent_ms ? proxy->again_ms : sent_ms;
+}
+
 void
 proxy_event_locked (struct proxy *proxy, enum route_event_type type,
                     uint64_t attempt)
@@ -262,7 +271,7 @@ proxy_event_locked (struct proxy *proxy, enum route_event_type type,
     .type = type,
     .now_ms = upstream_now_ms (),
     .attempt = attempt,
-    .sent_ms = unanswered_sent_ms (proxy->table),
+    .sent_ms = oldest_sent_ms_locked (proxy),
     .fresh = is_fresh_locked (proxy),
   };
   struct route_step step;
@@ -318,8 +327,7 @@ next_tick_ms_locked (const struct proxy *proxy)
   /* A request may be sent, and so begin to wait, after this. */
   if (proxy->config.timeout_ms / 4 < TICK_MS)
     tick_ms = now_ms + proxy->config.timeout_ms / 4 + 1;
-  deadline_ms = route_deadline (&proxy->route,
-                                unanswered_sent_ms (proxy->table));
+  deadline_ms = route_deadline (&proxy->route, oldest_sent_ms_locked (proxy));
   return deadline_ms < tick_ms ? deadline_ms : tick_ms;
 }
 
@@ -359,6 +367,9 @@ wake_all_locked (struct proxy *proxy)
   pthread_cond_broadcast (&proxy->facts_wake);
   pthread_cond_broadcast (&proxy->room);
   pthread_cond_broadcast (&proxy->saver_wake);
+  pthread_cond_broadcast (&proxy->kept_room);
+  pthread_cond_broadcast (&proxy->kept_wake);
+  pthread_cond_broadcast (&proxy->kept_flush);
   proxy_kick (proxy->control_kick);
 }
 
@@ -484,7 +495,8 @@ proxy_new (const struct proxy_config *config)
   uint32_t i;
 
   if (proxy == NULL ||
-      (proxy->table = unanswered_new (PROXY_REQUESTS_MAX)) == NULL) {
+      (proxy->table = unanswered_new (PROXY_REQUESTS_MAX)) == NULL ||
+      !kept_init (proxy)) {
     nbdkit_error ("out of memory");
     free (proxy);
     return NULL;
@@ -496,6 +508,9 @@ proxy_new (const struct proxy_config *config)
   init_cond (&proxy->facts_wake);
   init_cond (&proxy->saved_wake);
   init_cond (&proxy->saver_wake);
+  init_cond (&proxy->kept_room);
+  init_cond (&proxy->kept_wake);
+  init_cond (&proxy->kept_flush);
   TAILQ_INIT (&proxy->all);
   route_init (&proxy->route, &route);
   for (i = 0; i < PROXY_REQUESTS_MAX; i++) {
@@ -541,7 +556,9 @@ start_threads (struct proxy *proxy)
   if (proxy->config.state_path != NULL &&
       start_thread (proxy, "proxy-saver", saver_main, proxy) == -1)
     return -1;
-  if (start_thread (proxy, "proxy-first", first_main, proxy) == -1)
+  if (start_thread (proxy, "proxy-first", first_main, proxy) == -1 ||
+      start_thread (proxy, "proxy-again", kept_again_main, proxy) == -1 ||
+      start_thread (proxy, "proxy-flush", kept_flush_main, proxy) == -1)
     return -1;
   return start_thread (proxy, "proxy-control", control_main, proxy);
 }
@@ -601,5 +618,6 @@ proxy_free (struct proxy *proxy)
   close_file (proxy->epoll);
   close_file (proxy->state_lock);
   unanswered_free (proxy->table);
+  kept_end (proxy);
   free (proxy);
 }

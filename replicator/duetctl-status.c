@@ -180,6 +180,9 @@ show_status (FILE *out, const json_t *status)
   show_arbiter (out, status);
   fprintf (out, "dirty       %s\n",
            size_text (number (status, "dirty_bytes"), buffer));
+  if (strcmp (text (status, "durability"), "flush") == 0)
+    fprintf (out, "unflushed   %s\n",
+             size_text (number (status, "unflushed_bytes"), buffer));
   show_resync (out, status);
   show_requests (out, json_object_get (status, "requests"));
   show_costs (out, status);

@@ -198,6 +198,7 @@ engine_status (struct engine *engine, struct engine_status *status)
   pthread_mutex_unlock (&engine->lock);
   status->healthy = is_healthy (&status->view);
   status->arbiter = engine->config.core.arbiter;
+  status->durability = engine->config.core.durability;
   snprintf (status->peer_address, sizeof status->peer_address, "%s",
             engine->config.peer);
   fill_figures (engine, status);
@@ -232,5 +233,9 @@ engine_describe (struct engine *engine, char *text)
   snprintf (description.primary, sizeof description.primary, "%s", address);
   description.generation = gen_current (&view.record);
   description.node = view.record.node;
+  if (engine->config.core.durability == DURABILITY_FLUSH) {
+    description.cached = true;
+    description.boot = engine->config.core.boot;
+  }
   exportname_describe (&description, text);
 }

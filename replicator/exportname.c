@@ -98,6 +98,10 @@ exportname_describe (const struct export_description *description, char *text)
   at = put_text (at, " primary=");
   at = put_text (at,
                  description->primary[0] != '\0' ? description->primary : "-");
+  if (description->cached) {
+    at = put_text (at, " durability=flush boot=");
+    at = put_hex (at, description->boot);
+  }
   assert (at - text < EXPORTNAME_DESCRIPTION_MAX);
 }
 
@@ -222,6 +226,10 @@ exportname_parse_description (const char *text,
     }
     else if (get_text (&at, "primary="))
       good = get_word (&at, description->primary, sizeof description->primary);
+    else if (get_text (&at, "durability=flush"))
+      description->cached = true;
+    else if (get_text (&at, "boot="))
+      good = get_hex (&at, &description->boot);
     else
       at += strcspn (at, " ");
     good = good && (*at == ' ' || *at == '\0');

@@ -258,7 +258,7 @@ status_json (const struct engine_status *status)
 
   return json_pack (
     "{s:o, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
-    " s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:s?}",
+    " s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:s?, s:s, s:o}",
     "volume", id_or_null (record->volume), "node", id_json (record->node),
     "state", core_state_name (view->state), "reason", status->reason, "serving",
     (int) view->serving, "generation", generation_json (record), "members",
@@ -270,5 +270,7 @@ status_json (const struct engine_status *status)
     number (status->sync_callers), "fdatasync", fdatasync_json (status),
     "healthy", (int) status->healthy, "connections", number (view->conns),
     "in_flight", number (view->requests), "link", link_json (status), "arbiter",
-    arbiter_json (status), "paused", paused_by (view));
+    arbiter_json (status), "paused", paused_by (view), "durability",
+    status->durability == DURABILITY_FLUSH ? "flush" : "write",
+    "unflushed_bytes", number (view->unflushed_bytes));
 }

@@ -138,7 +138,8 @@ START_TEST (status_has_the_keys_and_values)
     " \"arbiter\": {\"kind\": \"etcd\", \"reached\": false,"
     "  \"reason\": \"http://x: no answer in time\", \"attempt\": \"join\","
     "  \"lease_left_ms\": 500, \"grace_left_ms\": 0},"
-    " \"paused\": \"this\"}",
+    " \"paused\": \"this\","
+    " \"durability\": \"write\", \"unflushed_bytes\": 0}",
     0, NULL);
   ck_assert_ptr_nonnull (expected);
   ck_assert_int_eq (json_equal (answer, expected), 1);

@@ -136,6 +136,17 @@ START_TEST (descriptions_round_trip)
   ck_assert_ptr_nonnull (strstr (text, " primary=-"));
   ck_assert (exportname_parse_description (text, &out));
   ck_assert_str_eq (out.primary, "");
+  ck_assert (!out.cached);
+  ck_assert_uint_eq (out.boot, 0);
+
+  in.cached = true;
+  in.boot = 0xb0;
+  exportname_describe (&in, text);
+  ck_assert_ptr_nonnull (
+    strstr (text, " durability=flush boot=00000000000000b0"));
+  ck_assert (exportname_parse_description (text, &out));
+  ck_assert (out.cached);
+  ck_assert_uint_eq (out.boot, 0xb0);
 }
 END_TEST
 

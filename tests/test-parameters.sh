@@ -50,6 +50,15 @@ done
 node 'dead=300 must be at least twice beat=200' beat=200 dead=300
 node 'resync-rate=slow: not a size' resync-rate=slow
 node 'resync-rate=0: must be above 0' resync-rate=0
+node 'durability=maybe: must be write or flush' durability=maybe
+node 'flush-after=0: must be above 0' durability=flush flush-after=0
+for bad in 0 x 3601; do
+  node 'flush-every' durability=flush flush-every=$bad
+done
+node 'need durability=flush' flush-after=1M
+node 'need durability=flush' durability=write flush-every=3
+node 'durability=flush does not go with arbiter=etcd' durability=flush \
+  arbiter=etcd etcd=http://127.0.0.1:2379
 
 # HTTP.
 for bad in 127.0.0.1 :80 127.0.0.1:0 ''; do
@@ -170,6 +179,7 @@ help --dump-plugin "$DUET" > "$dir/dump"
 for line in name=duet duet_default_size=$((256 << 30)) \
             duet_default_beat_ms=200 duet_default_dead_ms=1000 \
             duet_takeover=proxy,any,manual duet_arbiter=client,etcd \
+            duet_durability=write,flush \
             duet_default_lease_ms=1000 duet_default_grace_ms=1052; do
   grep -qx "$line" "$dir/dump" || fail "--dump-plugin does not say $line"
 done
