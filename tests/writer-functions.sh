@@ -227,3 +227,22 @@ unhang_disk ()
 {
   fsfreeze -u "$dir/mnt"
 }
+
+# start_lossy_node NAME [PARAMETER...]: a node with durability=flush, on a
+# disk that forgets what was not synced when the node loses its power
+# (preload-lossy.c).
+start_lossy_node ()
+{
+  local saved=("${preload[@]}") shim=$BUILD/tests/preload-lossy.so
+  [ -e "$dir/$1.img" ] || truncate -s "$SIZE" "$dir/$1.img"
+  preload=("${preload[0]:-LD_PRELOAD=} $shim" LOSSY_FILE="$dir/$1.img")
+  start_node "$@" durability=flush
+  preload=("${saved[@]}")
+}
+
+# cut_power NAME: the node is killed, and so is what it had not synced.
+cut_power ()
+{
+  kill_node "$1"
+  /usr/bin/python3 tests/power-cut.py "$dir/$1.img" >> "$dir/power.out"
+}
