@@ -24,6 +24,8 @@ LABELS = {
     'file-unix': 'nbdkit file, unix',
     'fua-unix': 'nbdkit file, durable, unix',
     'duet-unix': 'duet, unix',
+    'cached': 'duet, durability=flush',
+    'cachedproxy': 'the same through duetproxy',
 }
 
 # Without any server (floor.c), and of how many files.
@@ -69,6 +71,14 @@ def job_list():
         single = 'file' if 'read' in job else 'fua'
         jobs[job + '-unix'] = (title + ', unix socket', options,
                                [single + '-unix', 'duet-unix'])
+    cached = ['file', 'cached', 'cachedproxy']
+    jobs['cached-write-32'] = (
+        '4K random write, not durable, depth 32',
+        {'rw': 'write', 'depth': 32}, cached)
+    jobs['cached-seqwrite'] = (
+        '128K sequential write, not durable, depth 8',
+        {'rw': 'write', 'size': 128 * KIB, 'depth': 8, 'order': 'sequential'},
+        cached)
     return jobs
 
 
@@ -95,8 +105,10 @@ class Contest:
                            for i in (0, 1)])
         self.pairs = [Pair(tools, 'duet', area),
                       Pair(tools, 'solo', area, ['takeover=any']),
-                      Pair(tools, 'unix', area, unix=True)]
-        for name, pair in zip(('duet', 'solo', 'duet-unix'), self.pairs):
+                      Pair(tools, 'unix', area, unix=True),
+                      Pair(tools, 'cached', area, ['durability=flush'])]
+        for name, pair in zip(('duet', 'solo', 'duet-unix', 'cached'),
+                              self.pairs):
             pair.start()
             self.uri[name] = pair.uri('a')
             bench.fill(pair.uri('a'), area)
@@ -104,6 +116,7 @@ class Contest:
         # The first client makes it go on alone.
         bench.meter.load(self.uri['solo'], count=8)
         self.uri['proxy'] = self.pairs[0].start_proxy()
+        self.uri['cachedproxy'] = self.pairs[3].start_proxy()
         self.uri['nbdplugin'] = tools.nbdkit_unix(
             'nbdplugin', 'nbd', 'uri=' + self.uri['duet'])
 
