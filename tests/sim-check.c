@@ -578,6 +578,9 @@ check_state (struct sim *sim, const struct node *node)
   const struct gen_record *peer = record_of (&sim->nodes[1 - node->index]);
   struct core_view view;
 
+  /* With durability=flush, or has lost what it had. */
+  if (flush_mode (sim) && flush_peer_lost (sim, node))
+    return;
   core_view (node->core, &view);
   if (view.state == STATE_PRIMARY && view.linked && !view.resyncing &&
       gen_id_equal (gen_current (peer), gen_current (&view.record)))

@@ -58,6 +58,15 @@ flush_peer_same (const struct sim *sim, const struct node *node,
                   gen_current (core_record (node->core)));
 }
 
+/* The peer of NODE was restarted, or is away; NODE may not know it yet. */
+bool
+flush_peer_lost (const struct sim *sim, const struct node *node)
+{
+  const struct node *peer = &sim->nodes[1 - node->index];
+
+  return !peer->alive || peer->lacks;
+}
+
 static void
 check_flushed (struct sim *sim, const struct node *node,
                const struct slot *slot, int n)

@@ -51,6 +51,7 @@ bool flush_mode (const struct sim *sim);
 void flush_begins (struct sim *sim, const struct node *node, struct slot *slot);
 bool flush_peer_same (const struct sim *sim, const struct node *node,
                       const struct slot *slot);
+bool flush_peer_lost (const struct sim *sim, const struct node *node);
 void flush_check_answer (struct sim *sim, const struct node *node,
                          const struct slot *slot);
 void flush_check_change (struct sim *sim, const struct node *node, bool linked);
