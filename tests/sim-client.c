@@ -202,6 +202,7 @@ lost (struct sim *sim, struct client *client, enum route_event_type type)
 static bool
 send_again (struct sim *sim, struct client *client)
 {
+  struct nbd *nbd;
   uint64_t number;
   uint32_t op;
 
@@ -212,7 +213,9 @@ send_again (struct sim *sim, struct client *client)
     client->keeper.again[client->keeper.again_count++].number = number;
     kept_sent (client->keeper.kept, number);
     sim_trace (sim, "client %d: op %u again", client->index, op + 1);
-    nbd_request (sim, client->nbd[0], op);
+    /* A node does what came on one connection in any order, too. */
+    nbd = client->nbd[number % client->nbd_count];
+    nbd_request (sim, nbd->client_open ? nbd : client->nbd[0], op);
   }
   return kept_settled (client->keeper.kept);
 }
