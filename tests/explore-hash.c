@@ -256,6 +256,25 @@ plain_link (struct core *c)
     c->t1_attempt = 0;
 }
 
+/* What only arbiter=etcd or durability=flush looks at, neither of which is
+ * here; and what is for people.
+ */
+static void
+plain_modes (struct core *c)
+{
+  assert (c->config.arbiter == ARBITER_CLIENT);
+  assert (c->config.durability == DURABILITY_WRITE);
+  memset (&c->etcd, 0, sizeof c->etcd);
+  c->start_ms = c->granted_ms = c->lease_ends_ms = 0;
+  c->first_ping = 0;
+  memset (c->pinged_ms, 0, sizeof c->pinged_ms);
+  c->lease_closing = c->peer_yielded = c->switch_granted = false;
+  memset (&c->flush, 0, sizeof c->flush);
+  c->hard_seq = c->ack_seq = 0; /* the same as applied_seq, reply_seq */
+  memset (&c->told, 0, sizeof c->told);
+  c->news = 0;
+}
+
 static void
 plain_sync (struct core *c)
 {
@@ -381,6 +400,7 @@ plain_core (unsigned node)
     : 0;
 
   plain_link (c);
+  plain_modes (c);
   plain_sync (c);
   c->drain_seq = drain;
   plain_versions (c, &copy.nodes[node]);
