@@ -67,6 +67,10 @@ def job_rows(results):
               against('seqwrite', 'duet', 'fua'), 'x', '>=', 0.8)
     yield row('128K sequential write: to what the disk takes of two copies',
               to_floor(results, 'seqwrite', 'duet', 'bulk'), 'x', '>=', 0.8)
+    for job, what in (('write-32', '4K write, depth 32'),
+                      ('seqwrite', '128K sequential write, depth 8')):
+        yield row(f'{what}, durability=flush: to nbdkit file',
+                  against('cached-' + job, 'cached', 'file'), 'x', '>=', 0.6)
     for depth in (1, 32):
         yield row(f'4K read, depth {depth}: to nbdkit file',
                   against(f'read-{depth}', 'duet', 'file'), 'x', '>=', 0.97)

@@ -67,7 +67,8 @@ def jobs_lines(results):
     for job, contestants in results['jobs']['jobs'].items():
         rows = []
         for name, figures in contestants.items():
-            reference = 'duet-unix' if 'unix' in job else 'duet'
+            reference = ('duet-unix' if 'unix' in job
+                         else 'cached' if job.startswith('cached') else 'duet')
             ratio = ratios([f['per_second'] for f in contestants[reference]],
                            [f['per_second'] for f in figures])
             rows.append((
