@@ -565,6 +565,7 @@ static bool
 is_own_record (const struct gen_record *record)
 {
   bool member = record->data != DATA_BLANK && record->history_count > 0;
+  const struct generation *now = &record->history[0];
 
   if (record->size > SIZE_MAX_TRIED || record->peer == record->node ||
       (record->primary != 0 && record->primary != record->node &&
@@ -572,8 +573,10 @@ is_own_record (const struct gen_record *record)
     return false;
   if (record->data == DATA_BLANK)
     return record->history_count == 0 && record->primary == 0 && !record->both;
+  /* Alone, only these two are made for a client. */
   if (record->data == DATA_CURRENT && !record->both)
-    return member && record->primary == record->node;
+    return member && record->primary == record->node &&
+      (now->client == 0 || now->kind == GEN_SOLO || now->kind == GEN_TAKEOVER);
   return record->data != DATA_CURRENT || (member && record->peer != 0);
 }
 
