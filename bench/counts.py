@@ -23,17 +23,26 @@ JOBS = {
 
 
 def of_threads(pid, field):
-    """FIELD in the status of each of its threads that still lives."""
-    values = []
+    """{thread: FIELD in its status}, of those that still live."""
+    values = {}
     for task in os.listdir(f'/proc/{pid}/task'):
         try:
             with open(f'/proc/{pid}/task/{task}/status',
                       encoding='ascii') as status:
-                values += re.findall(rf'^{field}:\s*(\d+)', status.read(),
-                                     re.M)
+                for value in re.findall(rf'^{field}:\s*(\d+)',
+                                        status.read(), re.M):
+                    values[task] = int(value)
         except (FileNotFoundError, ProcessLookupError):
             pass
-    return [int(value) for value in values]
+    return values
+
+
+def grown(before, after):
+    """The sum of it in the threads that lived at both times: a thread of
+    an earlier client may end in between.
+    """
+    return sum(value - before[task] for task, value in after.items()
+               if task in before)
 
 
 def costs(pair):
@@ -56,7 +65,7 @@ def trace(pids, outs, run):
         for name, pid in pids.items()]
     for pid in pids.values():
         wait_for('strace is there',
-                 lambda pid=pid: all(of_threads(pid, 'TracerPid')))
+                 lambda pid=pid: all(of_threads(pid, 'TracerPid').values()))
     run()
     calls = {}
     for tracer, name in zip(tracers, pids):
@@ -78,7 +87,7 @@ def asleep(bench, pair, pids, uri, options):
     """
     def sample():
         return costs(pair), {
-            who: sum(of_threads(pid, 'voluntary_ctxt_switches'))
+            who: of_threads(pid, 'voluntary_ctxt_switches')
             for who, pid in pids.items()}
 
     def enough():
@@ -94,7 +103,7 @@ def asleep(bench, pair, pids, uri, options):
     load.end()
     count -= done
     return {
-        'sleeps': {who: (slept_after[who] - slept[who]) / count
+        'sleeps': {who: grown(slept[who], slept_after[who]) / count
                    for who in pids},
         'costs': {what: [(b - a) / count for a, b
                          in zip(before[what], after[what])]
