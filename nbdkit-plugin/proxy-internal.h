@@ -270,7 +270,6 @@ void session_unref_locked (struct proxy *proxy, struct conn *conn);
 
 /* ------------------------------------------------------ proxy-request.c */
 
-
 /* The live session has answered: note its generation. */
 void request_note_generation_locked (struct proxy *proxy);
 

@@ -251,10 +251,21 @@ publish_reads_locked (struct engine *engine)
 }
 
 static void
+open_done_locked (struct engine *engine, const struct core_action *action)
+{
+  struct engine_conn *conn = &engine->conns[action->slot];
+
+  conn->done = true;
+  conn->error = action->error;
+  conn->reason = action->reason;
+  atomic_store (&conn->open, action->error == 0);
+  sem_post (&conn->wake);
+}
+
+static void
 carry_out_locked (struct engine *engine, const struct core_action *action)
 {
   struct engine_request *request;
-  struct engine_conn *conn;
 
   switch (action->type) {
   case ACT_LOCAL:
@@ -269,14 +280,7 @@ carry_out_locked (struct engine *engine, const struct core_action *action)
     request->error = action->error;
     wake_request_locked (engine, action->slot);
     break;
-  case ACT_OPEN_DONE:
-    conn = &engine->conns[action->slot];
-    conn->done = true;
-    conn->error = action->error;
-    conn->reason = action->reason;
-    atomic_store (&conn->open, action->error == 0);
-    sem_post (&conn->wake);
-    break;
+  case ACT_OPEN_DONE: open_done_locked (engine, action); break;
   case ACT_CONN_ENDED:
     atomic_store (&engine->conns[action->slot].open, false);
     /* Its next request gets ESHUTDOWN; nbdkit lets a plugin hang up only

@@ -24,9 +24,16 @@ overdue (struct sim *sim, const struct sim_event *event)
 {
   const struct node *node = &sim->nodes[event->node];
   struct sim_event later = *event;
+  struct core_view view;
 
   if (!node->wishing || node->wish_number != event->a)
     return;
+  /* What it must write first waits for the disk, and the status says so. */
+  core_view (node->core, &view);
+  if (view.disk_late_ms > 0) {
+    sim_after (sim, SLACK_MS * SIM_MS, later);
+    return;
+  }
   if (node->pause_until + SLACK_MS * SIM_MS > sim->now_us) {
     sim_at (sim, node->pause_until + 2 * SLACK_MS * SIM_MS, later);
     return;

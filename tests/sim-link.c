@@ -246,7 +246,9 @@ truncate_inbox (struct sim *sim, struct pipe_end *end)
     packet->arrives = sim_below (sim, packet->size + 1);
 }
 
-/* One bit of a frame on its way to node TO changes. */
+/* One bit of a frame on its way to node TO changes; not for a second time,
+ * which might change it back.
+ */
 void
 link_noise (struct sim *sim, int to)
 {
@@ -260,7 +262,7 @@ link_noise (struct sim *sim, int to)
   packet = pipe->end[to].head;
   while (packet != NULL && packet->next != NULL && sim_chance (sim, 2))
     packet = packet->next;
-  if (packet == NULL || packet->eof)
+  if (packet == NULL || packet->eof || packet->noise)
     return;
   bit = (uint32_t) sim_random (sim);
   wire_decode (packet->header, &packet->frame);

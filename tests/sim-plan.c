@@ -222,8 +222,7 @@ plan_handover (struct sim *sim, struct fault *first, struct fault *second)
 
 /* While both copies are compared, a disk fails. */
 static void
-plan_compared (struct sim *sim, const struct fault *first,
-               struct fault *second)
+plan_compared (struct sim *sim, const struct fault *first, struct fault *second)
 {
   if (!sim->model->store)
     return;

@@ -8,8 +8,7 @@
  *   sim-runner.c  many seeds in several processes, shrinking
  *   sim-world.c   clock, event queue, random numbers, trace, one run
  *   sim-model.c   fault models
- *   sim-plan.c    which faults a run has
- *   sim-fault.c   how they strike, and are repaired
+ *   sim-plan.c, sim-fault.c    which faults a run has; how they strike
  *   sim-past.c    what a run begins with, and a copy that was mended
  *   sim-disk.c    what a sector holds in the page cache and on the disk
  *   sim-link.c    connections between the nodes
@@ -22,8 +21,7 @@
  *   sim-plain.c   clients without a proxy
  *   sim-load.c    what clients read and write, and what they were told
  *   sim-admin.c   the administrator
- *   sim-check.c   invariants looked at while the run goes on
- *   sim-check-sync.c  those of resync and reconcile
+ *   sim-check.c, sim-check-sync.c   invariants looked at while it runs
  *   sim-history.c linearizability of what the clients saw
  *
  * Nothing here may read a clock, use an address as a number, or take
