@@ -593,6 +593,7 @@ check_action (struct sim *sim, struct node *node,
 {
   if (sim->model->arbiter == ARBITER_ETCD)
     etcd_check_action (sim, node, action);
+  flush_note_action (sim, node, action);
   switch (action->type) {
   case ACT_COMPLETE: check_complete (sim, node, action); break;
   case ACT_OPEN_DONE: check_open_done (sim, node, action); break;

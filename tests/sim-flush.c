@@ -43,8 +43,8 @@ flush_begins (struct sim *sim, const struct node *node, struct slot *slot)
   }
 }
 
-/* Is the peer of NODE still what it was when the request of SLOT came, and
- * of NODE's generation?
+/* Is the peer of NODE still what it was when the request of SLOT came, of
+ * NODE's generation, and its disk has lost nothing that was not synced?
  */
 bool
 flush_peer_same (const struct sim *sim, const struct node *node,
@@ -53,18 +53,20 @@ flush_peer_same (const struct sim *sim, const struct node *node,
   const struct node *peer = &sim->nodes[1 - node->index];
 
   return peer->alive && peer->life == slot->peer_life && !peer->lacks &&
-    core_record (peer->core)->data == DATA_CURRENT &&
+    !peer->disk.sync_failed && core_record (peer->core)->data == DATA_CURRENT &&
     gen_id_equal (gen_current (core_record (peer->core)),
                   gen_current (core_record (node->core)));
 }
 
-/* The peer of NODE was restarted, or is away; NODE may not know it yet. */
+/* The peer of NODE was restarted, is away, or its disk has just lost what
+ * was not synced; NODE may not know it yet.
+ */
 bool
 flush_peer_lost (const struct sim *sim, const struct node *node)
 {
   const struct node *peer = &sim->nodes[1 - node->index];
 
-  return !peer->alive || peer->lacks;
+  return !peer->alive || peer->lacks || peer->disk.sync_failed;
 }
 
 static void
@@ -138,7 +140,19 @@ flush_note_start (struct sim *sim, struct node *node)
 
   node->lacks = node->disk.cached && record->both &&
     record->data == DATA_CURRENT;
-  node->disk.cached = flush_mode (sim);
+  if (!flush_mode (sim))
+    node->disk.cached = false;
+}
+
+/* From now on there may be answered writes in its page cache only. */
+void
+flush_note_action (struct sim *sim, struct node *node,
+                   const struct core_action *action)
+{
+  if (flush_mode (sim) &&
+      (action->type == ACT_COMPLETE ||
+       (action->type == ACT_SEND && action->frame.type == WIRE_RECEIVED)))
+    node->disk.cached = true;
 }
 
 void

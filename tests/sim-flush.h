@@ -56,6 +56,8 @@ void flush_check_answer (struct sim *sim, const struct node *node,
                          const struct slot *slot);
 void flush_check_change (struct sim *sim, const struct node *node, bool linked);
 void flush_note_start (struct sim *sim, struct node *node);
+void flush_note_action (struct sim *sim, struct node *node,
+                        const struct core_action *action);
 void flush_note_step (struct node *node);
 void flush_note_again (struct sim *sim);
 void flush_note_end (struct sim *sim, const struct node *node);
