@@ -160,6 +160,12 @@ wake (_Atomic uint32_t *word, int count)
   syscall (SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
 }
 
+int
+commit_error (const struct commit *commit)
+{
+  return atomic_load (&commit->error);
+}
+
 /* 0 or -1 with errno: what the last round found. */
 static int
 result (struct commit *commit)
@@ -197,7 +203,7 @@ run_round (struct commit *commit, uint32_t round, bool failed, uint32_t self)
   uint64_t began_us = latency_now_us ();
 
   if (!failed && fileio_sync (commit->fd) == -1) {
-    atomic_store_explicit (&commit->error, errno, memory_order_relaxed);
+    atomic_store (&commit->error, errno); /* before commit_error's read */
     /* At once, because who opens the file next may not be told. */
     fileio_forget (commit->fd, 0, INT64_MAX);
   }

@@ -43,6 +43,11 @@ void commit_on_done (struct commit *commit,
  */
 void commit_start (struct commit *commit, struct commit_waiter *waiter);
 
+/* 0, or the errno of the first fdatasync that failed.  From then on the
+ * page cache may lack what was written: look after each read.
+ */
+int commit_error (const struct commit *commit);
+
 /* fdatasyncs begun, and callers served by them (or told the error). */
 void commit_counts (struct commit *commit, uint64_t *syncs, uint64_t *served);
 /* How long each fdatasync took, and (not in us) how many it served. */

@@ -84,11 +84,27 @@ check_range (const struct store *store, uint64_t offset, uint64_t length)
   assert (length <= store->size - offset);
 }
 
+/* What was read may be older than what was written and, with
+ * durability=flush, answered: an fdatasync has failed.  The core will hear
+ * of it from who has waited for that.
+ */
+static bool
+may_be_old (const struct store *store)
+{
+  int error = commit_error (store->commit);
+
+  if (error != 0)
+    errno = error;
+  return error != 0;
+}
+
 int
 store_read (struct store *store, void *buffer, uint64_t offset, uint64_t length)
 {
   check_range (store, offset, length);
-  return fileio_read (store->fd, buffer, length, offset);
+  if (fileio_read (store->fd, buffer, length, offset) == -1)
+    return -1;
+  return may_be_old (store) ? -1 : 0;
 }
 
 bool
@@ -104,7 +120,7 @@ store_read_cached (struct store *store, void *buffer, uint64_t offset,
 
   if (r == -1 && is_unsupported (errno))
     atomic_store_explicit (&store->lacks_nowait, true, memory_order_relaxed);
-  return r >= 0 && (uint64_t) r == length;
+  return r >= 0 && (uint64_t) r == length && !may_be_old (store);
 }
 
 int

@@ -55,6 +55,9 @@ const uint8_t *store_map (const struct store *store, uint64_t *bytes);
 /* How many map pages failed their check at open (they count as all ones). */
 uint32_t store_bad_pages (const struct store *store);
 
+/* -1 with errno: it cannot be read, or an fdatasync has failed, after which
+ * the page cache may lack what was written.
+ */
 int store_read (struct store *store, void *buffer, uint64_t offset,
                 uint64_t length);
 /* The same if it need not wait for the disk; false: it would have to, or

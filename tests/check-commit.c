@@ -230,9 +230,11 @@ START_TEST (a_failure_is_for_ever)
   wait_until (1, 0);
   start (waiting, 4);
   wait_until (1, 4);
+  ck_assert_int_eq (commit_error (commit), 0);
   atomic_store (&tickets, 1);
   join (&first, 1, ENOSPC);
   join (waiting, 4, ENOSPC);
+  ck_assert_int_eq (commit_error (commit), ENOSPC);
   ck_assert_int_eq (commit_sync (commit), -1);
   ck_assert_int_eq (errno, ENOSPC);
   ck_assert_int_eq (atomic_load (&calls), 1);

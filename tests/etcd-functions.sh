@@ -231,17 +231,21 @@ start_pair_with_clients ()
 
 # One of both serves, and the other one is its backup: which, does not
 # matter to a test that names them after that.
-# make_primary NAME: by killing the other one when it is.
+# make_primary NAME: by killing the other one when it is, which is a fault
+# like any other for the judge.
 make_primary ()
 {
   local other
   other=$(peer_of "$1")
   wait_primary
   [ "$first" = "$other" ] || return 0
+  note_fault begin
   kill_node "$other"
   wait_state "$1" solo
   restart_node "$other"
+  wait_answered "$pause"
   wait_insync 60
+  note_fault end
 }
 
 # ---------------------------------------------------------------- faults

@@ -47,7 +47,8 @@ local_part (struct sim *sim, const struct sim_event *event)
   struct sim_event rest = *event;
   bool write = op->kind != OP_READ;
 
-  if (write ? node->disk.fail_write : node->disk.fail_read) {
+  if (write ? node->disk.fail_write
+            : node->disk.fail_read || node->disk.sync_failed) {
     local_done (sim, node, event->a,
                 write && node->disk.fail_space ? ENOSPC : EIO);
     return;
@@ -239,7 +240,7 @@ chunk_part (struct sim *sim, const struct sim_event *event)
   struct sim_event rest = *event;
   uint32_t from = event->b, to = (uint32_t) event->c;
 
-  if (node->disk.fail_read) {
+  if (node->disk.fail_read || node->disk.sync_failed) {
     chunk_done (sim, node, event->a, EIO);
     return;
   }
