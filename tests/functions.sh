@@ -236,16 +236,26 @@ stop_nbdkit ()
   wait_nbdkit "$1" || fail "$1 ended with status $?"
 }
 
+# has_stopped PID: all its threads, of which only one gets the signal; until
+# that one has run, the others go on.
+has_stopped ()
+{
+  ! grep -hvE '\) [Tt] ' "/proc/$1/task/"*/stat > /dev/null 2>&1
+}
+
 # kill_nbdkit NAME [SIGNAL]: KILL unless told; waits for the end if it is
-# KILL, other signals (STOP, CONT) are only sent.
+# KILL, until it stands still if it is STOP; others (CONT) are only sent.
 kill_nbdkit ()
 {
   local p=${pid[$1]}
   kill "-${2:-KILL}" "$p"
-  if [ "${2:-KILL}" = KILL ]; then
-    unset "pid[$1]"
-    wait "$p" 2> /dev/null || true
-  fi
+  case ${2:-KILL} in
+    KILL)
+      unset "pid[$1]"
+      wait "$p" 2> /dev/null || true
+      ;;
+    STOP) wait_for 10 "has_stopped $p" || fail "$1 does not stand still" ;;
+  esac
 }
 
 # ------------------------------------------------------------------ nodes

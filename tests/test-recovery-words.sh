@@ -6,9 +6,9 @@
 . "$(dirname "$0")/functions.sh"
 
 # All sentences in these files are such, so that no new one is forgotten.
-words='core core-admin core-agree core-client core-disk core-etcd core-link
-       core-open core-sync core-verify generation engine-status connector
-       hail tls'
+words='core core-admin core-agree core-client core-disk core-etcd core-flush
+       core-link core-open core-pause core-sync core-target core-verify
+       generation engine-status connector hail tls'
 
 # shellcheck disable=SC2086 # a list, split on purpose
 /usr/bin/python3 - $words > "$dir/out" << 'END' || fail "$(cat "$dir/out")"
@@ -26,7 +26,9 @@ def sentences (name):
             r"^ *#include .*?$":
         source = re.sub (comment, " ", source, flags=re.S | re.M)
     macros = {}
-    for macro, value in re.findall (r"^#define (\w+) +(.*)$", source, re.M):
+    shared = open ("replicator/core-internal.h").read ().replace ("\\\n", " ")
+    for macro, value in re.findall (r"^#define (\w+) +(.*)$",
+                                    shared + source, re.M):
         if re.fullmatch (r"(%s\s*)+" % LITERAL, value.strip ()):
             macros[macro] = value
     source = re.sub (r"^#.*$", " ", source, flags=re.M)
