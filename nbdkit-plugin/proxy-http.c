@@ -20,46 +20,32 @@ static const char front[] =
 /* -------------------------------------------------------------- metrics */
 
 static void
-gauge (struct metrics *m, const char *name, const char *help, uint64_t value)
-{
-  metrics_family (m, METRICS_GAUGE, name, help);
-  metrics_number (m, value, NULL);
-}
-
-static void
-counter (struct metrics *m, const char *name, const char *help, uint64_t value)
-{
-  metrics_family (m, METRICS_COUNTER, name, help);
-  metrics_number (m, value, NULL);
-}
-
-static void
 put_session (struct metrics *m, const struct proxy_status *status)
 {
   metrics_family (m, METRICS_INFO, "duetproxy_build_info",
                   "The version of duet.");
   metrics_number (m, 1, "version", DUET_VERSION, NULL);
-  gauge (m, "duetproxy_healthy", "1 when nothing must be done about it.",
-         status->healthy);
+  metrics_gauge (m, "duetproxy_healthy",
+                 "1 when nothing must be done about it.", status->healthy);
   metrics_family (m, METRICS_GAUGE, "duetproxy_node_current",
                   "1 for the node of the live session.");
   for (uint32_t i = 0; i < status->node_count; i++)
     metrics_number (m, status->live && status->node == i, "node",
                     status->nodes[i].uri, NULL);
-  gauge (m, "duetproxy_session_live", "1 while a session is open.",
-         status->live);
-  gauge (m, "duetproxy_session_number", "Number of the newest session.",
-         status->session);
-  gauge (m, "duetproxy_session_connections",
-         "NBD connections of the live session.", status->connections);
-  gauge (m, "duetproxy_generation_epoch",
-         "Epoch of the generation that answered last.",
-         status->generation.epoch);
-  counter (m, "duetproxy_reconnects_total",
-           "Sessions begun after the first one.", status->reconnects);
-  counter (m, "duetproxy_replays_total",
-           "Requests sent once more because their session was lost.",
-           status->replays);
+  metrics_gauge (m, "duetproxy_session_live", "1 while a session is open.",
+                 status->live);
+  metrics_gauge (m, "duetproxy_session_number", "Number of the newest session.",
+                 status->session);
+  metrics_gauge (m, "duetproxy_session_connections",
+                 "NBD connections of the live session.", status->connections);
+  metrics_gauge (m, "duetproxy_generation_epoch",
+                 "Epoch of the generation that answered last.",
+                 status->generation.epoch);
+  metrics_counter (m, "duetproxy_reconnects_total",
+                   "Sessions begun after the first one.", status->reconnects);
+  metrics_counter (m, "duetproxy_replays_total",
+                   "Requests sent once more because their session was lost.",
+                   status->replays);
 }
 
 static void
@@ -67,8 +53,8 @@ put_requests (struct metrics *m, const struct proxy_status *status)
 {
   unsigned kind;
 
-  gauge (m, "duetproxy_requests_unanswered", "Requests of clients now.",
-         status->unanswered);
+  metrics_gauge (m, "duetproxy_requests_unanswered", "Requests of clients now.",
+                 status->unanswered);
   metrics_family (m, METRICS_GAUGE, "duetproxy_pause_seconds",
                   "How long requests have been waiting without an answer.");
   metrics_seconds (m, status->pause_us, NULL);

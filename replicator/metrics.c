@@ -223,6 +223,22 @@ metrics_seconds (struct metrics *metrics, uint64_t us, ...)
   put_seconds (metrics, "", labels, us);
 }
 
+void
+metrics_gauge (struct metrics *metrics, const char *name, const char *help,
+               uint64_t value)
+{
+  metrics_family (metrics, METRICS_GAUGE, name, help);
+  metrics_number (metrics, value, NULL);
+}
+
+void
+metrics_counter (struct metrics *metrics, const char *name, const char *help,
+                 uint64_t value)
+{
+  metrics_family (metrics, METRICS_COUNTER, name, help);
+  metrics_number (metrics, value, NULL);
+}
+
 /* ----------------------------------------------------------- histograms */
 
 static void

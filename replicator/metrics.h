@@ -65,4 +65,10 @@ char *metrics_end (struct metrics *metrics, size_t *length);
 /* What the text is, for Content-Type. */
 const char *metrics_content_type (bool openmetrics);
 
+/* A family with one sample, which has no labels. */
+void metrics_gauge (struct metrics *metrics, const char *name, const char *help,
+                    uint64_t value);
+void metrics_counter (struct metrics *metrics, const char *name,
+                      const char *help, uint64_t value);
+
 #endif /* DUET_METRICS_H */

@@ -26,20 +26,6 @@ struct node_http {
 
 /* -------------------------------------------------------------- metrics */
 
-static void
-gauge (struct metrics *m, const char *name, const char *help, uint64_t value)
-{
-  metrics_family (m, METRICS_GAUGE, name, help);
-  metrics_number (m, value, NULL);
-}
-
-static void
-counter (struct metrics *m, const char *name, const char *help, uint64_t value)
-{
-  metrics_family (m, METRICS_COUNTER, name, help);
-  metrics_number (m, value, NULL);
-}
-
 /* 1 for STATE, 0 for each other; KNOWN: else 0 for all. */
 static void
 put_state (struct metrics *m, const char *name, const char *help, bool known,
@@ -87,16 +73,19 @@ put_node (struct metrics *m, const struct engine_status *status)
   put_state (m, "duet_peer_state", "1 for the state of the peer, if known.",
              view->linked && view->peer_state != STATE_WAITING,
              view->peer_state);
-  gauge (m, "duet_healthy", "1 when nothing must be done about this node.",
-         status->healthy);
-  gauge (m, "duet_serving", "1 while clients' requests are carried out.",
-         view->serving);
-  gauge (m, "duet_link_up", "1 while the peer is connected.", view->linked);
-  gauge (m, "duet_members", "Nodes that must hold every acknowledged write.",
-         members_of (record));
-  gauge (m, "duet_generation_epoch", "Epoch of the generation.",
-         gen_current (record).epoch);
-  gauge (m, "duet_size_bytes", "Size of the volume.", record->size);
+  metrics_gauge (m, "duet_healthy",
+                 "1 when nothing must be done about this node.",
+                 status->healthy);
+  metrics_gauge (m, "duet_serving",
+                 "1 while clients' requests are carried out.", view->serving);
+  metrics_gauge (m, "duet_link_up", "1 while the peer is connected.",
+                 view->linked);
+  metrics_gauge (m, "duet_members",
+                 "Nodes that must hold every acknowledged write.",
+                 members_of (record));
+  metrics_gauge (m, "duet_generation_epoch", "Epoch of the generation.",
+                 gen_current (record).epoch);
+  metrics_gauge (m, "duet_size_bytes", "Size of the volume.", record->size);
 }
 
 static void
@@ -106,23 +95,23 @@ put_copies (struct metrics *m, const struct engine_status *status)
   uint64_t total = view->resyncing ? view->resync_total_bytes : 0;
   uint64_t left = view->dirty_bytes < total ? view->dirty_bytes : total;
 
-  gauge (m, "duet_dirty_bytes", "What may differ between the two copies.",
-         view->dirty_bytes);
-  gauge (m, "duet_resync_active", "1 while the peer is brought up to date.",
-         view->resyncing);
-  gauge (m, "duet_resync_done_bytes", "Settled by the resync under way.",
-         total - left);
-  gauge (m, "duet_resync_total_bytes", "To settle when that resync started.",
-         total);
-  gauge (m, "duet_diverged", "1 when both copies were written apart.",
-         view->diverged);
-  gauge (m, "duet_verify_active", "1 while both copies are compared.",
-         view->verify.active);
-  gauge (m, "duet_verify_checked_bytes",
-         "Compared by the comparison under way, or the last one.",
-         view->verify.checked_bytes);
-  gauge (m, "duet_verify_different_bytes", "Of those, found to differ.",
-         view->verify.different_bytes);
+  metrics_gauge (m, "duet_dirty_bytes",
+                 "What may differ between the two copies.", view->dirty_bytes);
+  metrics_gauge (m, "duet_resync_active",
+                 "1 while the peer is brought up to date.", view->resyncing);
+  metrics_gauge (m, "duet_resync_done_bytes",
+                 "Settled by the resync under way.", total - left);
+  metrics_gauge (m, "duet_resync_total_bytes",
+                 "To settle when that resync started.", total);
+  metrics_gauge (m, "duet_diverged", "1 when both copies were written apart.",
+                 view->diverged);
+  metrics_gauge (m, "duet_verify_active", "1 while both copies are compared.",
+                 view->verify.active);
+  metrics_gauge (m, "duet_verify_checked_bytes",
+                 "Compared by the comparison under way, or the last one.",
+                 view->verify.checked_bytes);
+  metrics_gauge (m, "duet_verify_different_bytes", "Of those, found to differ.",
+                 view->verify.different_bytes);
 }
 
 static void
@@ -146,10 +135,10 @@ put_requests (struct metrics *m, const struct engine_status *status,
   for (kind = 0; kind < ENGINE_KINDS; kind++)
     metrics_number (m, status->requests[kind].errors, "kind",
                     engine_kind_name (kind), NULL);
-  gauge (m, "duet_requests_in_flight", "Requests of clients now.",
-         status->view.requests);
-  gauge (m, "duet_connections", "NBD connections of clients now.",
-         status->view.conns);
+  metrics_gauge (m, "duet_requests_in_flight", "Requests of clients now.",
+                 status->view.requests);
+  metrics_gauge (m, "duet_connections", "NBD connections of clients now.",
+                 status->view.conns);
 }
 
 static void
@@ -167,8 +156,8 @@ put_disk_and_link (struct metrics *m, const struct engine_status *status,
 {
   const struct core_view *view = &status->view;
 
-  counter (m, "duet_fdatasyncs_total", "fdatasync calls on the data file.",
-           status->fdatasyncs);
+  metrics_counter (m, "duet_fdatasyncs_total",
+                   "fdatasync calls on the data file.", status->fdatasyncs);
   metrics_family (m, METRICS_HISTOGRAM, "duet_fdatasync_duration_seconds",
                   "How long an fdatasync took.");
   metrics_durations (m, &histograms->sync, NULL);
@@ -189,8 +178,8 @@ put_disk_and_link (struct metrics *m, const struct engine_status *status,
             status->link_sends, status->link_receives);
   if (status->arbiter != ARBITER_ETCD)
     return;
-  gauge (m, "duet_arbiter_reached", "1 when etcd answered the last time.",
-         view->arbiter_reached);
+  metrics_gauge (m, "duet_arbiter_reached",
+                 "1 when etcd answered the last time.", view->arbiter_reached);
   metrics_family (m, METRICS_GAUGE, "duet_lease_left_seconds",
                   "A primary's right to serve.");
   metrics_seconds (m, view->lease_left_ms * 1000, NULL);
@@ -213,8 +202,8 @@ on_metrics (struct node_http *node, const struct http_request *request,
     put_copies (m, &status);
     put_requests (m, &status, histograms);
     put_disk_and_link (m, &status, histograms);
-    counter (m, "duet_events_total", "Changes that duetctl events tells.",
-             status.events);
+    metrics_counter (m, "duet_events_total",
+                     "Changes that duetctl events tells.", status.events);
     metrics_process (m);
   }
   if (m != NULL)
