@@ -239,6 +239,7 @@ struct event {
   enum { NOTHING, INVOKED, ANSWERED, DIED, LOST, AGAIN } what;
   uint32_t op;
   uint32_t order;
+  uint32_t first, count; /* cells that it is about */
 };
 
 /* One cell.  There is one client, whose requests do not overlap. */
@@ -294,6 +295,14 @@ only (struct values *values, uint32_t value)
   values->list[0] = value;
 }
 
+/* Not the places that are free: a run makes very many of these. */
+static void
+copy (struct values *to, const struct values *from)
+{
+  to->count = from->count;
+  memmove (to->list, from->list, from->count * sizeof *from->list);
+}
+
 static uint32_t
 value_of (const struct op *op, uint32_t cell)
 {
@@ -314,7 +323,7 @@ flush_invoked (struct cell *c, uint32_t number)
 {
   assert (c->flush_count < FLUSHES);
   c->flushes[c->flush_count].op = number;
-  c->flushes[c->flush_count++].may = c->may;
+  copy (&c->flushes[c->flush_count++].may, &c->may);
 }
 
 static void
@@ -324,9 +333,11 @@ flush_answered (const struct sim *sim, struct cell *c, uint32_t number)
 
   for (i = 0; c->flushes[i].op != number; i++)
     assert (i + 1 < c->flush_count);
-  c->floor = c->flushes[i].may;
+  copy (&c->floor, &c->flushes[i].may);
   add_all (&c->floor, &c->may);
-  c->flushes[i] = c->flushes[--c->flush_count];
+  c->flush_count--;
+  c->flushes[i].op = c->flushes[c->flush_count].op;
+  copy (&c->flushes[i].may, &c->flushes[c->flush_count].may);
   for (i = 0; i < c->since.count; i++) {
     const struct op *writer = &sim->ops[c->writers[i]];
 
@@ -402,12 +413,8 @@ happen (struct sim *sim, struct cell *c, const struct event *event,
     flush_invoked (c, event->op);
   else if (op->kind == OP_FLUSH)
     flush_answered (sim, c, event->op);
-  else if (cell < op->first || cell - op->first >= op->count)
-    return;
-  else if (op->kind == OP_READ && event->what == ANSWERED)
-    read_answered (sim, c, event->op, cell);
   else if (op->kind == OP_READ)
-    return;
+    read_answered (sim, c, event->op, cell);
   else if (event->what == INVOKED)
     write_invoked (c, event->op, value_of (op, cell));
   else {
@@ -416,29 +423,47 @@ happen (struct sim *sim, struct cell *c, const struct event *event,
   }
 }
 
-/* By order; what has an error has no answer. */
+static void
+list_op (const struct sim *sim, struct event *list, uint32_t number)
+{
+  const struct op *op = &sim->ops[number];
+  struct event event = { INVOKED, number, op->invoked, op->first, op->count };
+
+  if (op->kind == OP_FLUSH) {
+    event.first = 0;
+    event.count = sim->cells;
+  }
+  if (op->invoked != 0 && op->kind != OP_READ)
+    list[op->invoked] = event;
+  event.what = ANSWERED;
+  event.order = op->answered;
+  if (op->answered != 0 && op->error == 0)
+    list[op->answered] = event;
+}
+
+/* By order; what has an error has no answer, and when a read was sent does
+ * not matter.
+ */
 static struct event *
 list_events (struct sim *sim, uint32_t *count)
 {
   struct event *list = sim_alloc (sim, (sim->order + 1) * sizeof *list);
-  uint32_t i, kept = 0;
+  uint32_t i, at, kept = 0;
 
-  for (i = 0; i < sim->op_count; i++) {
-    const struct op *op = &sim->ops[i];
-
-    if (op->invoked != 0)
-      list[op->invoked] = (struct event){ INVOKED, i, op->invoked };
-    if (op->answered != 0 && op->error == 0)
-      list[op->answered] = (struct event){ ANSWERED, i, op->answered };
+  for (i = 0; i < sim->op_count; i++)
+    list_op (sim, list, i);
+  for (i = 0; i < sim->flush.death_count; i++) {
+    at = sim->flush.deaths[i];
+    list[at] = (struct event){ DIED, 0, at, 0, sim->cells };
   }
-  for (i = 0; i < sim->flush.death_count; i++)
-    list[sim->flush.deaths[i]] = (struct event){ DIED, 0,
-                                                 sim->flush.deaths[i] };
-  for (i = 0; i < sim->flush.turn_count; i++)
-    list[sim->flush.turns[i]] = (struct event){ AGAIN, 0, sim->flush.turns[i] };
-  for (i = 0; i < sim->flush.loss_count; i++)
-    list[sim->flush.losses[i]] = (struct event){ LOST, 0,
-                                                 sim->flush.losses[i] };
+  for (i = 0; i < sim->flush.turn_count; i++) {
+    at = sim->flush.turns[i];
+    list[at] = (struct event){ AGAIN, 0, at, 0, sim->cells };
+  }
+  for (i = 0; i < sim->flush.loss_count; i++) {
+    at = sim->flush.losses[i];
+    list[at] = (struct event){ LOST, 0, at, 0, sim->cells };
+  }
   for (i = 0; i <= sim->order; i++)
     if (list[i].what != NOTHING)
       list[kept++] = list[i];
@@ -463,6 +488,7 @@ flush_check_history (struct sim *sim)
     only (&c.may, 0);
     only (&c.floor, 0);
     for (i = 0; i < count; i++)
-      happen (sim, &c, &list[i], cell);
+      if (cell - list[i].first < list[i].count)
+        happen (sim, &c, &list[i], cell);
   }
 }
