@@ -35,14 +35,23 @@ note_least (struct pace *pace, uint64_t now_ms, uint64_t took_ms)
 }
 
 void
+pace_client (struct pace *pace, uint64_t now_ms)
+{
+  pace->clients_until_ms = now_ms + PACE_CLIENT_MS;
+}
+
+void
 pace_acked (struct pace *pace, uint64_t now_ms, uint64_t took_ms,
             uint64_t ahead_bytes)
 {
   uint64_t least_ms = note_least (pace, now_ms, took_ms);
   uint64_t share = ahead_bytes / 2 / MARKS_CHUNK, most = PACE_MAX;
+  uint64_t allowed_ms = PACE_SLOW_MS;
 
   assert (pace->window >= 1 && pace->window <= PACE_MAX);
-  if (took_ms - least_ms > PACE_SLOW_MS) {
+  if (now_ms < pace->clients_until_ms && allowed_ms > least_ms)
+    allowed_ms = least_ms;
+  if (took_ms - least_ms > allowed_ms) {
     if (share < 1)
       share = 1;
     if (share < most)

@@ -88,6 +88,8 @@ send_data (struct core *core, const struct wire_frame *frame, uint32_t slot,
   core->sent_bytes += sent->cost;
   if (resync)
     core->sent_chunk_bytes += sent->cost;
+  else
+    pace_client (&core->pace, core->now_ms);
   return core->tx_seq;
 }
 

@@ -102,6 +102,29 @@ START_TEST (busy_clients_leave_a_share)
 }
 END_TEST
 
+/* A disk that takes 2 ms, and 1 for each chunk, has no wider queue than 2
+ * for a client's small writes; and all that fits once it is quiet.
+ */
+START_TEST (writing_clients_wait_twice_as_long_at_most)
+{
+  const struct way small = { 2, 256 * KIB, 4 * KIB };
+  const struct way quiet = { 2, 256 * KIB, 0 };
+  unsigned i;
+
+  rounds (&quiet, PACE_MAX);
+  ck_assert_uint_eq (pace.window, PACE_MAX);
+  for (i = 0; i < 30; i++) {
+    pace_client (&pace, now_ms);
+    rounds (&small, 1);
+    if (i > 4)
+      ck_assert_uint_le (took (&small, pace.window), 2 * (2 + 1) + 1);
+  }
+  now_ms += PACE_CLIENT_MS;
+  rounds (&quiet, PACE_MAX);
+  ck_assert_uint_eq (pace.window, PACE_MAX);
+}
+END_TEST
+
 /* Whatever the clients do, every fifth byte of the queue; and not more
  * than half as much as theirs when that is slow.
  */
@@ -142,7 +165,6 @@ START_TEST (the_least_is_forgotten)
 }
 END_TEST
 
-/* One slow ack halves, and one round of others adds one. */
 /* One round of good acks adds one, one slow ack halves. */
 START_TEST (up_by_one_and_down_by_half)
 {
@@ -176,6 +198,7 @@ main (void)
   tcase_add_test (tcase, a_distant_peer_is_no_slow_one);
   tcase_add_test (tcase, a_slow_disk_gets_one_chunk);
   tcase_add_test (tcase, busy_clients_leave_a_share);
+  tcase_add_test (tcase, writing_clients_wait_twice_as_long_at_most);
   tcase_add_test (tcase, the_share_is_kept);
   tcase_add_test (tcase, the_least_is_forgotten);
   tcase_add_test (tcase, up_by_one_and_down_by_half);
