@@ -112,14 +112,14 @@ def growth_lines(results):
     growth = results['growth']
     lines = section('Resync against dirty bytes', [
         'dirty, MiB', 'seconds', 'MB/s', 'disk, MB/s', 'TCP, MB/s',
-        'under load, s', 'idle p99, ms', 'p99, ms', 'longest, ms'], [
+        'first time, s', 'under load, s', 'idle p99, ms', 'p99, ms', 'longest, ms'], [
         (r['dirty'] // MIB, f'{r["seconds"]:.2f}',
          f'{r["bytes_per_second"] / 1e6:.0f}',
          f'{r["write_bytes_per_second"] / 1e6:.0f}',
          f'{r["stream_bytes_per_second"] / 1e6:.0f}',
-         f'{r["loaded_seconds"]:.2f}', f'{r["idle_p99_ms"]:.2f}',
-         f'{r["p99_ms"]:.2f}', f'{r["longest_ms"]:.1f}')
-        for r in growth['dirty']])
+         f'{r["first_seconds"]:.2f}', f'{r["loaded_seconds"]:.2f}',
+         f'{r["idle_p99_ms"]:.2f}', f'{r["p99_ms"]:.2f}',
+         f'{r["longest_ms"]:.1f}') for r in growth['dirty']])
     lines += section('Against volume size', [
         'size, GiB', 'dirty, MiB', 'resync, s', 'start, ms', 'memory, MiB'], [
         (f'{r["size"] / (1 << 30):g}', r['dirty'] // MIB,

@@ -36,6 +36,11 @@
 enum {
   ENGINE_SYNC_FRAMES = 512, /* applied before one fdatasync */
   ENGINE_SYNC_BYTES = 8 * 1024 * 1024,
+  /* A piece of a resync that is as long as this begins on its way to the
+   * disk when it is written, not when the fdatasync comes.  Shorter ones
+   * are better gathered.
+   */
+  ENGINE_WRITEBACK_BYTES = 128 * 1024,
   ENGINE_LINE = 768,     /* longest line for the log */
   ENGINE_REFUSED = 256,  /* an address and why */
   ENGINE_SAID = 8,       /* lines remembered */

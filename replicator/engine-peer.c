@@ -406,6 +406,9 @@ apply (struct engine *engine, const struct wire_frame *frame,
                     (frame->flags & WIRE_PUNCH) != 0, false);
   if (r == -1 && engine->rx_error == 0)
     engine->rx_error = errno;
+  if (frame->type == WIRE_WRITE && (frame->flags & WIRE_RESYNC) != 0 &&
+      frame->length >= ENGINE_WRITEBACK_BYTES)
+    store_begin_writeback (engine->store, frame->offset, frame->length);
   engine->rx_seq = frame->seq;
   engine->rx_bytes += frame->length;
   engine->rx_frames++;

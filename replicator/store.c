@@ -144,6 +144,16 @@ store_write (struct store *store, const void *buffer, uint64_t offset,
   return 0;
 }
 
+void
+store_begin_writeback (struct store *store, uint64_t offset, uint64_t length)
+{
+  check_range (store, offset, length);
+  /* An error is kept for the fdatasync. */
+  if (length > 0) /* 0: "all" */
+    sync_file_range (store->fd, (off_t) offset, (off_t) length,
+                     SYNC_FILE_RANGE_WRITE);
+}
+
 bool
 store_is_whole (const struct store *store)
 {

@@ -67,6 +67,11 @@ bool store_read_cached (struct store *store, void *buffer, uint64_t offset,
                         uint64_t length);
 int store_write (struct store *store, const void *buffer, uint64_t offset,
                  uint64_t length);
+/* The disk may begin to write what store_write has written there; only to
+ * save time in the store_sync that follows.
+ */
+void store_begin_writeback (struct store *store, uint64_t offset,
+                            uint64_t length);
 /* Zeros; PUNCH frees the space where the file system can, else they stay
  * allocated if possible; falls back to writing zeros.  FAST: fail with
  * EOPNOTSUPP rather than write zeros.
