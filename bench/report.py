@@ -112,7 +112,8 @@ def growth_lines(results):
     growth = results['growth']
     lines = section('Resync against dirty bytes', [
         'dirty, MiB', 'seconds', 'MB/s', 'disk, MB/s', 'TCP, MB/s',
-        'first time, s', 'under load, s', 'idle p99, ms', 'p99, ms', 'longest, ms'], [
+        'first time, s', 'under load, s', 'idle p99, ms', 'p99, ms',
+        'longest, ms'], [
         (r['dirty'] // MIB, f'{r["seconds"]:.2f}',
          f'{r["bytes_per_second"] / 1e6:.0f}',
          f'{r["write_bytes_per_second"] / 1e6:.0f}',

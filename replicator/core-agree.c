@@ -135,6 +135,8 @@ link_decide (struct core *core)
   core->consent = false;
   core->progress_ms = core->now_ms;
   link_deadline_in (core);
+  if (verdict == GEN_SOURCE)
+    pause_take_back (core);
   if (pause_holds (core, verdict))
     return;
   if (verdict <= GEN_CREATE_PEER && core->record.peer != peer->node) {
@@ -353,6 +355,8 @@ void
 on_unfit (struct core *core)
 {
   core->consent = core->phase == LINK_DECIDED && core->relation == REL_SYNC;
+  if (core->consent)
+    pause_take_back (core);
   lease_yielded (core);
   link_drop_now (core, "the peer's store failed");
 }

@@ -14,6 +14,22 @@
 
 #include "core-internal.h"
 
+/* A timer that is late by a good part of dead= is no disk's fault: this
+ * node was stopped.  With a link there is a heartbeat, and whatever is out
+ * on the disk has a time at which it is late.
+ */
+void
+disk_note_time (struct core *core, uint64_t now_ms)
+{
+  uint64_t dead_ms = core->config.dead_ms, due_ms;
+
+  if (now_ms - core->now_ms <= dead_ms)
+    return;
+  due_ms = core_deadline (core);
+  if (now_ms > due_ms && now_ms - due_ms > dead_ms / 2)
+    core->awake_ms = now_ms;
+}
+
 static void
 earlier (uint64_t *since_ms, bool is_out, uint64_t began_ms)
 {

@@ -315,8 +315,7 @@ struct core {
   struct wire_hello hello;  /* scratch for HELLO and ADOPT */
   uint64_t now_ms;
   uint64_t wall_s;
-  uint64_t awake_ms; /* until then no event came for dead=, though there
-                        was a link: this node was stopped */
+  uint64_t awake_ms; /* the last time that this node had been stopped */
   uint64_t random;   /* splitmix state, fed by each event */
   bool started, stopping;
   bool failed_now; /* the store failed in this process */
@@ -550,6 +549,7 @@ void lease_check (const struct core *core);
 void on_yield (struct core *core);
 void on_yielded (struct core *core, uint64_t paused);
 void pause_yield (struct core *core);
+void pause_take_back (struct core *core);
 void pause_advance (struct core *core);
 bool pause_fits (const struct core *core);
 void pause_end (struct core *core);
@@ -576,6 +576,7 @@ void flush_advance (struct core *core);
 uint64_t flush_deadline (const struct core *core);
 
 /* core-disk.c */
+void disk_note_time (struct core *core, uint64_t now_ms);
 void disk_advance (struct core *core);
 uint64_t disk_late_ms (const struct core *core);
 uint64_t disk_deadline (const struct core *core);

@@ -7,7 +7,8 @@
  * members: the record says "discard" from then on, and the peer, told of it,
  * goes on alone by this node's own word (T1), as if its store had failed.
  * The copy stays as it was, complete up to that moment, until the peer
- * overwrites it; promote --force takes the word back.
+ * overwrites it; promote --force takes the word back, and so does a peer
+ * that has failed without having gone on alone.
  *
  *   backup:   wanted --nothing under way--> saving --durable--> told
  *   primary:  asked --> yielded: link dropped, consent, alone
@@ -63,6 +64,18 @@ pause_advance (struct core *core)
     link_send (core, WIRE_YIELDED)->frame.arg = core->paused;
     link_deadline_in (core);
   }
+}
+
+/* The peer has failed before it went on alone: if this copy has stepped
+ * back for it, it lacks nothing, and is the one that is left.
+ */
+void
+pause_take_back (struct core *core)
+{
+  if (!core->record.discard)
+    return;
+  core->record.discard = false;
+  core_save (core, true);
 }
 
 /* The backup cannot be chosen any more: this node goes on alone. */

@@ -717,10 +717,7 @@ core_step (struct core *core, const struct core_event *event)
   assert (event->now_ms >= core->now_ms);
   core->out.count = 0;
   core->out.more = false;
-  /* With a link there is a heartbeat: this node has stood still. */
-  if (core->phase == LINK_DECIDED &&
-      event->now_ms - core->now_ms > core->config.dead_ms)
-    core->awake_ms = event->now_ms;
+  disk_note_time (core, event->now_ms);
   core->now_ms = event->now_ms;
   core->wall_s = event->wall_s;
   core->random ^= event->random;

@@ -392,6 +392,19 @@ knows (const struct gen_record *holder, const struct gen_record *other)
     other->history_count == 0 && other->peer == holder->node;
 }
 
+/* YIELDED stepped back while both were members, and OTHER failed before it
+ * went on alone: nothing was answered without YIELDED, whose copy is as
+ * complete as it was.
+ */
+static bool
+stands_in (const struct gen_record *yielded, const struct gen_record *other)
+{
+  return yielded->discard && yielded->both && !yielded->may_lack &&
+    yielded->data == DATA_CURRENT && !other->discard && other->both &&
+    other->data == DATA_FAILED &&
+    gen_id_equal (gen_current (yielded), gen_current (other));
+}
+
 enum gen_verdict
 gen_decide (const struct gen_record *me, const struct gen_record *peer)
 {
@@ -416,6 +429,8 @@ gen_decide (const struct gen_record *me, const struct gen_record *peer)
 
   if (me->discard && peer->discard)
     return GEN_REFUSE_STALE;
+  if (stands_in (me, peer) || stands_in (peer, me))
+    return decide_members (me, peer);
   if (me->discard || peer->discard)
     return flow (peer->discard, peer->discard ? me : peer);
 

@@ -570,7 +570,8 @@ check_drop (struct sim *sim, struct node *node,
 }
 
 /* A primary that calls its pair whole.  If it has not noticed yet that
- * the link is dead, the peer may have gone on without it.
+ * the link is dead, the peer may have gone on without it, or tried to and
+ * failed.
  */
 static void
 check_state (struct sim *sim, const struct node *node)
@@ -583,6 +584,7 @@ check_state (struct sim *sim, const struct node *node)
     return;
   core_view (node->core, &view);
   if (view.state == STATE_PRIMARY && view.linked && !view.resyncing &&
+      peer->data == DATA_CURRENT &&
       gen_id_equal (gen_current (peer), gen_current (&view.record)))
     check_equal (sim, node);
 }
