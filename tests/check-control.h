@@ -9,6 +9,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ static struct control *control;
 static struct engine_status fake;
 static struct core_wish wished;  /* by the last command */
 static const char *fake_refusal; /* its answer; empty: yes */
+static pthread_mutex_t fake_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ------------------------------------------------------- the fake engine */
 
@@ -39,7 +41,9 @@ void
 engine_status (struct engine *engine, struct engine_status *status)
 {
   ck_assert_ptr_eq (engine, NULL);
+  pthread_mutex_lock (&fake_lock);
   *status = fake;
+  pthread_mutex_unlock (&fake_lock);
 }
 
 const char *
@@ -58,9 +62,11 @@ engine_admin (struct engine *engine, const struct core_wish *wish, char *reason,
               size_t reason_size)
 {
   ck_assert_ptr_eq (engine, NULL);
+  pthread_mutex_lock (&fake_lock);
   wished = *wish;
   snprintf (reason, reason_size, "%s", fake_refusal);
-  if (fake_refusal[0] == '\0')
+  pthread_mutex_unlock (&fake_lock);
+  if (reason[0] == '\0')
     return 0;
   errno = EPERM;
   return -1;

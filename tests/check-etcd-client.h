@@ -239,8 +239,7 @@ fake_hear (int fd, char text[REQUEST_MAX])
 static inline void
 fake_end (struct fake *fake, int fd, enum fake_end end)
 {
-  static char junk[16384];
-  char byte;
+  char junk[16384], byte;
 
   memset (junk, ' ', sizeof junk);
   while (!atomic_load (&fake->stopping) && end != FAKE_CLOSE) {

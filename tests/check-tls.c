@@ -420,8 +420,9 @@ echo_with_updates (int fd)
       moved = count > 0;
     }
     if (end > start) {
+      /* It takes nothing, now and then, around a change of keys. */
       count = gnutls_record_send (session, kept + start, end - start);
-      ck_assert_msg (count > 0 || count == GNUTLS_E_AGAIN, "%s",
+      ck_assert_msg (count >= 0 || count == GNUTLS_E_AGAIN, "%s",
                      gnutls_strerror ((int) count));
       start += count > 0 ? (size_t) count : 0;
       echoed += count > 0 ? (size_t) count : 0;
