@@ -131,6 +131,20 @@ serve_open (struct sim *sim, struct node *node, struct nbd *nbd)
   node_step (sim, node, &event);
 }
 
+/* May this one go past the core, as in engine_read?  Half of those that
+ * may do.
+ */
+static bool
+reads_freely (struct sim *sim, const struct node *node, const struct nbd *nbd,
+              const struct op *op)
+{
+  return op->kind == OP_READ && nbd->server == NBD_OPEN && !nbd->ended &&
+    !node->disk.fail_read && !node->disk.sync_failed &&
+    sim->options.script == NULL && core_reads_freely (node->core) &&
+    node_clock_ms (sim, node) < core_deadline (node->core) &&
+    sim_chance (sim, 2);
+}
+
 static void
 serve_request (struct sim *sim, struct node *node, struct nbd *nbd,
                uint32_t number)
@@ -151,6 +165,10 @@ serve_request (struct sim *sim, struct node *node, struct nbd *nbd,
   node->slots[slot] = (struct slot){ .used = true, .nbd = nbd, .op = number };
   flush_begins (sim, node, &node->slots[slot]);
   nbd->requests++;
+  if (reads_freely (sim, node, nbd, op)) {
+    shell_read_freely (sim, node, slot);
+    return;
+  }
   event.slot = slot;
   event.request.kind = kinds[op->kind];
   event.request.conn = nbd->slot;

@@ -106,6 +106,23 @@ act_complete (struct sim *sim, struct node *node,
   }
 }
 
+void
+shell_read_freely (struct sim *sim, struct node *node, uint32_t number)
+{
+  const struct core_action answer = { .type = ACT_COMPLETE, .slot = number };
+  struct slot *slot = &node->slots[number];
+  const struct op *op = &sim->ops[slot->op];
+
+  slot->tags = sim_alloc (sim, op->count * sizeof *slot->tags);
+  memcpy (slot->tags, node->disk.cache + op->first,
+          op->count * sizeof *slot->tags);
+  node->data_before = core_record (node->core)->data;
+  node->gen_before = gen_current (core_record (node->core));
+  sim_mix (sim, number * 2 + (uint64_t) node->index);
+  check_action (sim, node, &answer);
+  shell_act (sim, node, &answer);
+}
+
 /* --- metadata and store ------------------------------------------------- */
 
 static void
@@ -421,6 +438,7 @@ act_conn (struct sim *sim, struct node *node, const struct core_action *action)
 
   assert (nbd != NULL);
   if (action->type == ACT_CONN_ENDED) {
+    nbd->ended = true;
     if (sim_chance (sim, 2))
       nbd_server_hangs_up (sim, nbd);
     return;

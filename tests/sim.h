@@ -277,6 +277,7 @@ struct nbd {
   enum { NBD_NEW, NBD_OPENING, NBD_OPEN, NBD_DONE } server;
   bool server_eof;   /* the client hung up */
   bool server_muted; /* nothing more gets in here */
+  bool ended;        /* ACT_CONN_ENDED */
   bool client_open, client_gone;
   bool cut;            /* by the network, and the client knows */
   struct gen_id gen;   /* as told at the open */
@@ -661,6 +662,8 @@ void node_wait_sync (struct sim *sim, struct node *node, struct waiter waiter);
 struct sim_event node_event (const struct node *node, sim_handler *run);
 
 /* sim-shell.c */
+/* The read of slot NUMBER goes past the core (core_reads_freely). */
+void shell_read_freely (struct sim *sim, struct node *node, uint32_t number);
 void shell_act (struct sim *sim, struct node *node,
                 const struct core_action *action);
 void shell_trace_event (struct sim *sim, const struct node *node,
