@@ -206,6 +206,7 @@ START_TEST (stopped_server_ends_in_time)
 
   ck_assert_int_eq (etcd_read (etcd, "/s", &value), ETCD_DONE);
   kill (server.pid, SIGSTOP);
+  ck_assert_int_eq (waitpid (server.pid, NULL, WUNTRACED), server.pid);
   begin = now_ms ();
   ck_assert_int_eq (etcd_swap (etcd, "/s", wanted (0, "x"), &value),
                     ETCD_UNREACHABLE);
