@@ -4,6 +4,8 @@
  * against servers that answer badly, late or not at all: whatever comes,
  * a call ends in time and never takes for done what was not.
  */
+#include <glob.h>
+
 #include "check-etcd-client.h"
 #include "etcd.h"
 
@@ -199,6 +201,30 @@ START_TEST (goes_to_the_next_endpoint)
 }
 END_TEST
 
+/* Have all threads of PID?  SIGSTOP reaches one after the other. */
+static bool
+has_stopped (pid_t pid)
+{
+  char pattern[64];
+  glob_t stats;
+  bool all = true;
+
+  snprintf (pattern, sizeof pattern, "/proc/%d/task/*/stat", (int) pid);
+  ck_assert_int_eq (glob (pattern, 0, NULL, &stats), 0);
+  for (size_t i = 0; i < stats.gl_pathc; i++) {
+    FILE *file = fopen (stats.gl_pathv[i], "re");
+    char state = 'T';
+
+    if (file != NULL) { /* else it has ended */
+      ck_assert_int_eq (fscanf (file, "%*d (%*[^)]) %c", &state), 1);
+      fclose (file);
+    }
+    all = all && state == 'T';
+  }
+  globfree (&stats);
+  return all;
+}
+
 START_TEST (stopped_server_ends_in_time)
 {
   struct etcd *etcd = hasty_client (server.url);
@@ -206,7 +232,8 @@ START_TEST (stopped_server_ends_in_time)
 
   ck_assert_int_eq (etcd_read (etcd, "/s", &value), ETCD_DONE);
   kill (server.pid, SIGSTOP);
-  ck_assert_int_eq (waitpid (server.pid, NULL, WUNTRACED), server.pid);
+  while (!has_stopped (server.pid))
+    usleep (1000);
   begin = now_ms ();
   ck_assert_int_eq (etcd_swap (etcd, "/s", wanted (0, "x"), &value),
                     ETCD_UNREACHABLE);
