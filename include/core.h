@@ -392,6 +392,11 @@ bool core_takes_data (const struct core *core);
  * the request in SLOT and its answer?
  */
 bool core_waits_for_ack (const struct core *core, uint32_t slot);
+/* May the newest QUEUED frames of clients' writes wait for more, to be sent
+ * with them?  Only while others are on their way to the peer, whose word of
+ * them is an event after which this is to be asked again.
+ */
+bool core_gathers (const struct core *core, uint32_t queued);
 /* May reads of open connections be answered without asking, until a step
  * after which this is false?  Only while there is no write whatever, so
  * that a read sees what is durable on all members (I3), and this node

@@ -59,6 +59,20 @@ sync_room_for_write (const struct core *core, uint64_t cost)
     (bytes == 0 || bytes + cost <= CORE_SENT_BYTES_MAX);
 }
 
+/* What is on its way and will be answered holds back a quarter as much: the
+ * more is under way, the less it matters that one frame leaves at once.
+ */
+bool
+core_gathers (const struct core *core, uint32_t queued)
+{
+  enum { PART = 4 };
+  uint32_t unanswered = core->sent_count - core->sent_seen;
+
+  return core_by_flush (core) && core->relation == REL_SYNC &&
+    core->sync == SYNC_OFF && unanswered > queued &&
+    unanswered - queued >= PART * queued;
+}
+
 static uint64_t
 send_data (struct core *core, const struct wire_frame *frame, uint32_t slot,
            bool resync)

@@ -49,8 +49,9 @@ enum {
   ENGINE_LONE_US = 4000, /* between acks of one who asks again and again */
   ENGINE_SAMPLES = 10,   /* of a resync's progress */
   ENGINE_SAMPLE_MS = 500,
-  ENGINE_FRAMES_AWAITED = 1 << 16, /* in frames_out: its thread sleeps */
-  ENGINE_UNREAD_MAX = 8192,        /* answers that the peer does not read; one
+  ENGINE_FRAMES_AWAITED = 1 << 16,   /* in frames_out: its thread sleeps */
+  ENGINE_GATHERED_BYTES = 16 * 1024, /* frames that are longer leave at once */
+  ENGINE_UNREAD_MAX = 8192,          /* answers that the peer does not read; one
                                 that does never has a hundredth of them */
 };
 
@@ -188,6 +189,7 @@ struct engine {
   uint64_t ping_token, ping_us, rtt_us;
   /* What engine_unlock_and_send does. */
   bool need_flush;
+  uint32_t gathered; /* frames that need no flush while core_gathers */
   uint32_t woken[CORE_REQUESTS_MAX], woken_count; /* requests */
   uint32_t drop_link;                             /* 0: none */
 

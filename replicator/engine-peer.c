@@ -183,7 +183,11 @@ engine_queue_locked (struct engine *engine, const struct core_action *action)
     engine->ping_us = latency_now_us ();
   }
   link_queue (engine->link, &frame->link);
-  engine->need_flush = true;
+  if (data && (action->frame.flags & WIRE_RESYNC) == 0 &&
+      action->frame.payload_length <= ENGINE_GATHERED_BYTES)
+    engine->gathered++;
+  else
+    engine->need_flush = true;
 }
 
 static void

@@ -368,11 +368,14 @@ engine_step_locked (struct engine *engine, struct core_event *event)
 void
 engine_unlock_and_send (struct engine *engine)
 {
-  bool flush = engine->need_flush;
+  bool flush = engine->need_flush ||
+    (engine->gathered > 0 && !core_gathers (engine->core, engine->gathered));
   uint32_t drop = engine->drop_link;
   uint32_t woken[CORE_REQUESTS_MAX], woken_count = engine->woken_count, i;
 
   engine->need_flush = false;
+  if (flush)
+    engine->gathered = 0;
   engine->drop_link = 0;
   engine->woken_count = 0;
   memcpy (woken, engine->woken, woken_count * sizeof woken[0]);
