@@ -188,6 +188,13 @@ struct wire_greeting {
 enum wire_reason { WIRE_REASONS (WIRE_REASON_ENUM) WIRE_REASON_COUNT };
 
 const char *wire_type_name (uint8_t type);
+
+/* Does it tell the source nothing but how far the peer is with what it sent? */
+static inline bool
+wire_is_ack (uint8_t type)
+{
+  return type == WIRE_ACK || type == WIRE_RECEIVED || type == WIRE_FLUSHED;
+}
 const char *wire_reason_text (enum wire_reason reason);
 
 uint32_t wire_crc32c (const void *data, size_t length);

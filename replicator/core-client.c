@@ -316,8 +316,7 @@ core_waits_for_ack (const struct core *core, uint32_t slot)
 {
   const struct request *r = &core->requests[slot];
 
-  return r->state == R_RUNNING && !r->local_out && r->peer_needed &&
-    !core_by_flush (core);
+  return r->state == R_RUNNING && !r->local_out && r->peer_needed;
 }
 
 bool

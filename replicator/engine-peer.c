@@ -460,6 +460,7 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
     .type = EV_FRAME, .link = link, .frame = frame, .payload = payload
   };
   bool data = frame->type == WIRE_WRITE || frame->type == WIRE_ZERO;
+  bool ack = wire_is_ack (frame->type);
   struct wire_hello hello;
   struct wire_frame hash;
   bool go = data, hash_wanted, lone;
@@ -475,8 +476,7 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
   if (frame->type == WIRE_PONG)
     measure_rtt_locked (engine, frame->arg);
   engine->hash_wanted = false;
-  lone = frame->type == WIRE_ACK &&
-    engine->free_request_count == CORE_REQUESTS_MAX - 1;
+  lone = ack && engine->free_request_count == CORE_REQUESTS_MAX - 1;
   engine_step_locked (engine, &event);
   lone = lone && engine->woken_count > 0;
   hash_wanted = engine->hash_wanted;
@@ -502,8 +502,7 @@ on_frame (void *opaque, uint32_t link, const struct wire_frame *frame,
   /* Who asks and does not read would have us keep the answers (I9). */
   if (atomic_load (&engine->unread) > ENGINE_UNREAD_MAX)
     return -1;
-  return frame->type == WIRE_ACK && may_step_aside (engine, lone) ? LINK_ASIDE
-                                                                  : 0;
+  return ack && may_step_aside (engine, lone) ? LINK_ASIDE : 0;
 }
 
 const struct link_callbacks engine_link_callbacks = {

@@ -127,12 +127,12 @@ void link_queue (struct link *link, struct link_frame *frame);
  */
 void link_flush (struct link *link);
 
-/* Receive in this thread: acks, pings and pongs go to the frame callback,
- * and all else makes the receiver thread go on with it.  Until ENOUGH, asked
- * after frames, is true, that, the end of the connection, or LINK_VISIT_MS
- * without anything.  False, and nothing done: the receiver thread receives,
- * as it does unless its last frame was answered by LINK_ASIDE, or another
- * thread visits.
+/* Receive in this thread: acks (wire_is_ack), pings and pongs go to the
+ * frame callback, and all else makes the receiver thread go on with it.
+ * Until ENOUGH, asked after frames, is true, that, the end of the connection,
+ * or LINK_VISIT_MS without anything.  False, and nothing done: the receiver
+ * thread receives, as it does unless its last frame was answered by
+ * LINK_ASIDE, or another thread visits.
  */
 bool link_visit (struct link *link, bool (*enough) (void *opaque),
                  void *opaque);

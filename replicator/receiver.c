@@ -138,7 +138,7 @@ receive (struct receiver *receiver, const char **why)
 static bool
 is_for_visitors (const struct wire_frame *frame)
 {
-  return frame->type == WIRE_ACK || frame->type == WIRE_PING ||
+  return wire_is_ack (frame->type) || frame->type == WIRE_PING ||
     frame->type == WIRE_PONG;
 }
 

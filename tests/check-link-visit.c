@@ -112,6 +112,32 @@ START_TEST (a_visit_ends)
 }
 END_TEST
 
+/* Received and flushed are acks, too. */
+START_TEST (every_kind_of_ack)
+{
+  static const uint8_t types[] = { WIRE_ACK, WIRE_RECEIVED, WIRE_FLUSHED,
+                                   WIRE_PING, WIRE_PONG };
+  struct node a;
+
+  node_start (&a, 1, free_port (), 0);
+  int fd = raw_connect (&a, 7, 70, 1);
+
+  become_visitor (&a, fd);
+  for (unsigned i = 0; i < sizeof types; i++) {
+    struct wire_frame frame = { .type = types[i] };
+    int visited = a.visited;
+    uint64_t frames = a.frames;
+
+    raw_frame (fd, frame, NULL);
+    if (visit (&a, frames + 1))
+      ck_assert_int_eq (a.visited, visited + 1);
+    WAIT (a.frames == frames + 1);
+  }
+  close (fd);
+  node_stop (&a);
+}
+END_TEST
+
 /* Data are not a visitor's business, nor what comes behind them. */
 START_TEST (the_thread_gets_the_rest)
 {
@@ -238,6 +264,7 @@ main (void)
   tcase_add_test (tcase, nobody_visits_unasked);
   tcase_add_test (tcase, the_thread_comes_back);
   tcase_add_test (tcase, a_visit_ends);
+  tcase_add_test (tcase, every_kind_of_ack);
   tcase_add_test (tcase, the_thread_gets_the_rest);
   tcase_add_test (tcase, a_visitor_meets_the_end);
   tcase_add_test (tcase, a_crowd);
