@@ -15,6 +15,10 @@
  *   floor pair SECONDS FILE FILE   4 KiB to a second process, both pwrite
  *                                  and fdatasync, wait for both: the least
  *                                  that a durable replicated write can be
+ *   floor flush SECONDS FILE FILE  16 blocks written by both of two processes,
+ *                                  then a word to the second, and both
+ *                                  fdatasync: only this, the least that a
+ *                                  flush of two copies can be, counts
  *   floor stream BYTES             so many through loopback TCP
  *   floor write BYTES FILE         so many written in order, one fdatasync
  *
@@ -54,6 +58,9 @@ struct group {
 static const struct group one = { 1, BLOCK, false };
 static const struct group deep = { DEEP, BLOCK, false };
 static const struct group bulks = { MIB / PIECE, PIECE, true };
+
+/* Instead of a block's number: fdatasync. */
+static const uint64_t flush_word = UINT64_MAX;
 
 static uint8_t buffer[MIB];
 
@@ -137,11 +144,24 @@ blocks_of (int fd)
 }
 
 static void
+write_block (int fd, uint64_t block)
+{
+  if (pwrite (fd, buffer, BLOCK, (off_t) (block * BLOCK)) != BLOCK)
+    die ("pwrite");
+}
+
+static void
+make_durable (int fd)
+{
+  if (fdatasync (fd) == -1)
+    die ("fdatasync");
+}
+
+static void
 write_durably (int fd, uint64_t block)
 {
-  if (pwrite (fd, buffer, BLOCK, (off_t) (block * BLOCK)) != BLOCK ||
-      fdatasync (fd) == -1)
-    die ("pwrite, fdatasync");
+  write_block (fd, block);
+  make_durable (fd);
 }
 
 /* Groups until END_NS, or for ever without SAMPLES. */
@@ -161,8 +181,7 @@ write_groups (int fd, const struct group *group, uint64_t random,
           (ssize_t) group->size)
         die ("pwrite");
     }
-    if (fdatasync (fd) == -1)
-      die ("fdatasync");
+    make_durable (fd);
     ended_ns = now_ns ();
     for (uint32_t i = 0; i < group->count && samples != NULL; i++)
       samples_add (samples, begun_ns, ended_ns - begun_ns, false);
@@ -214,6 +233,23 @@ run_mirror (int fd, const char *path)
   }
 }
 
+/* ... when it is written, or what was written is durable. */
+static void
+run_flusher (int fd, const char *path)
+{
+  int file = open_file (path);
+  uint64_t block;
+
+  while (receive_all (fd, buffer, BLOCK)) {
+    memcpy (&block, buffer, sizeof block);
+    if (block == flush_word)
+      make_durable (file);
+    else
+      write_block (file, block);
+    send_all (fd, &block, sizeof block);
+  }
+}
+
 static void
 run_writer (int fd, const char *path)
 {
@@ -249,22 +285,34 @@ run_drain (int fd, const char *path)
 
 /* ---------------------------------------------------------------- rounds */
 
+static void
+tell (int socket, uint64_t block)
+{
+  memcpy (buffer, &block, sizeof block);
+  send_all (socket, buffer, BLOCK);
+}
+
+static void
+await_answer (int socket, uint64_t block)
+{
+  uint64_t answer;
+
+  if (!receive_all (socket, &answer, sizeof answer) || answer != block) {
+    errno = 0;
+    die ("the second process has ended");
+  }
+}
+
 /* One round: the block to SOCKET, to FILE, or both (-1: not). */
 static void
 play (int socket, int file, uint64_t block)
 {
-  uint64_t answer;
-
-  memcpy (buffer, &block, sizeof block);
   if (socket != -1)
-    send_all (socket, buffer, BLOCK);
+    tell (socket, block);
   if (file != -1)
     write_durably (file, block);
-  if (socket != -1 &&
-      (!receive_all (socket, &answer, sizeof answer) || answer != block)) {
-    errno = 0;
-    die ("the second process has ended");
-  }
+  if (socket != -1)
+    await_answer (socket, block);
 }
 
 static void
@@ -281,6 +329,30 @@ play_for (double seconds, int socket, int file)
     samples_add (&samples, begun, ended - begun, false);
   }
   samples_print (&samples, start, ended + 1, BLOCK);
+  samples_free (&samples);
+}
+
+static void
+flush_for (double seconds, int socket, int file)
+{
+  struct samples samples = { .list = NULL };
+  uint64_t random = 1, blocks = blocks_of (file), block;
+  int64_t start = now_ns (), end = start + (int64_t) (seconds * 1e9), begun;
+
+  do {
+    for (int i = 0; i < DEEP; i++) {
+      block = splitmix_next (&random) % blocks;
+      tell (socket, block);
+      write_block (file, block);
+      await_answer (socket, block);
+    }
+    begun = now_ns ();
+    tell (socket, flush_word);
+    make_durable (file);
+    await_answer (socket, flush_word);
+    samples_add (&samples, begun, now_ns () - begun, false);
+  } while (now_ns () < end);
+  samples_print (&samples, start, now_ns () + 1, 0);
   samples_free (&samples);
 }
 
@@ -351,9 +423,11 @@ main (int argc, char **argv)
   }
   else if (strcmp (what, "pair") == 0 && argc == 5)
     second = run_mirror;
+  else if (strcmp (what, "flush") == 0 && argc == 5)
+    second = run_flusher;
   else if ((strcmp (what, "sync") != 0 && strcmp (what, "write") != 0) ||
            argc != 4)
-    die ("usage: floor ping|sync|two|deep|bulk|pair SECONDS or "
+    die ("usage: floor ping|sync|two|deep|bulk|pair|flush SECONDS or "
          "stream|write BYTES, FILE...");
   if (argc > 3)
     file = open_file (argv[3]);
@@ -363,6 +437,8 @@ main (int argc, char **argv)
   }
   if (second == run_drain || strcmp (what, "write") == 0)
     bulk (strtoull (argv[2], NULL, 10), fd[0], file);
+  else if (second == run_flusher)
+    flush_for (strtod (argv[2], NULL), fd[0], file);
   else if (group != NULL)
     write_for (strtod (argv[2], NULL), file, group);
   else

@@ -28,6 +28,9 @@ LABELS = {
     'cachedproxy': 'the same through duetproxy',
 }
 
+# What floor.c writes before each flush.
+FLOOR_WRITES = 16
+
 # Without any server (floor.c), and of how many files.
 FLOORS = {'ping': 0, 'sync': 1, 'two': 2, 'deep': 2, 'bulk': 2}
 
@@ -79,6 +82,9 @@ def job_list():
         '128K sequential write, not durable, depth 8',
         {'rw': 'write', 'size': 128 * KIB, 'depth': 8, 'order': 'sequential'},
         cached)
+    jobs['cached-flush'] = (
+        f'flush after {FLOOR_WRITES} 4K random writes',
+        {'rw': 'flush', 'depth': FLOOR_WRITES}, ['floor'] + cached)
     return jobs
 
 
@@ -123,7 +129,8 @@ class Contest:
     def measure(self, contestant, options):
         scale = self.bench.scale
         if contestant == 'floor':
-            return self.bench.meter.floor('pair', scale.slice_s,
+            kind = 'flush' if options['rw'] == 'flush' else 'pair'
+            return self.bench.meter.floor(kind, scale.slice_s,
                                           *self.floor_files)
         return self.bench.meter.load(
             self.uri[contestant], area=scale.area, seconds=scale.slice_s,

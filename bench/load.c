@@ -10,7 +10,9 @@
  * are asked by this same program, with libnbd, so what it costs itself is
  * in all figures alike.
  *
- *   rw=write|read|mixed   mixed: 70 % reads (write)
+ *   rw=write|read|mixed|flush
+ *                         mixed: 70 % reads; flush: depth= writes, and when
+ *                         all are answered a flush, which alone counts (write)
  *   size=BYTES            of a request (4096)
  *   depth=N               requests in flight for each client (1)
  *   clients=N             connections, each with a thread of its own (1)
@@ -50,7 +52,7 @@ enum {
 
 static struct {
   const char *uri, *log;
-  enum { WRITE, READ, MIXED } rw;
+  enum { WRITE, READ, MIXED, FLUSH } rw;
   uint32_t size, depth, clients, hot_percent;
   uint64_t area, shift, count, every_ns, seed;
   bool is_sequential;
@@ -105,8 +107,9 @@ on_done (void *opaque, int *error)
     errno = *error;
     die ("a request failed");
   }
-  samples_add (&client->samples, slot->begun_ns, now_ns () - slot->begun_ns,
-               slot->is_read);
+  if (option.rw != FLUSH)
+    samples_add (&client->samples, slot->begun_ns, now_ns () - slot->begun_ns,
+                 slot->is_read);
   client->free[client->free_count++] = slot;
   return 1;
 }
@@ -177,6 +180,33 @@ begin_some (struct client *client, int64_t *tick_ns)
   return left_ms < 0 ? 0 : left_ms > POLL_MS ? POLL_MS : (int) left_ms;
 }
 
+static void
+wait_for_requests (struct client *client, int wait_ms)
+{
+  if (nbd_poll (client->nbd, wait_ms) == -1 && nbd_get_errno () != EINTR)
+    die_nbd ("the connection");
+}
+
+/* At least one, however late this thread begins. */
+static void *
+run_flushes (void *opaque)
+{
+  struct client *client = opaque;
+  int64_t begun_ns;
+
+  do {
+    while (client->free_count > 0)
+      begin (client);
+    while (client->free_count < client->slots)
+      wait_for_requests (client, POLL_MS);
+    begun_ns = now_ns ();
+    if (nbd_flush (client->nbd, 0) == -1)
+      die_nbd ("flush");
+    samples_add (&client->samples, begun_ns, now_ns () - begun_ns, false);
+  } while (!is_over (client));
+  return NULL;
+}
+
 static void *
 run (void *opaque)
 {
@@ -188,8 +218,7 @@ run (void *opaque)
 
     if (!is_over (client))
       wait_ms = begin_some (client, &tick_ns);
-    if (nbd_poll (client->nbd, wait_ms) == -1 && nbd_get_errno () != EINTR)
-      die_nbd ("the connection");
+    wait_for_requests (client, wait_ms);
   }
   return NULL;
 }
@@ -239,7 +268,10 @@ read_option (const char *argument)
   const char *value;
 
   if ((value = value_of (argument, "rw")) != NULL)
-    option.rw = *value == 'r' ? READ : *value == 'm' ? MIXED : WRITE;
+    option.rw = *value == 'r' ? READ
+      : *value == 'm'         ? MIXED
+      : *value == 'f'         ? FLUSH
+                              : WRITE;
   else if ((value = value_of (argument, "size")) != NULL)
     option.size = (uint32_t) strtoul (value, NULL, 10);
   else if ((value = value_of (argument, "depth")) != NULL)
@@ -301,7 +333,9 @@ main (int argc, char **argv)
   int64_t start_ns = now_ns ();
   end_ns = start_ns + (int64_t) ((option.warm + option.seconds) * 1e9);
   for (uint32_t i = 0; i < option.clients; i++)
-    if ((errno = pthread_create (&clients[i].thread, NULL, run, &clients[i])))
+    if ((errno = pthread_create (&clients[i].thread, NULL,
+                                 option.rw == FLUSH ? run_flushes : run,
+                                 &clients[i])))
       die ("no thread");
   for (uint32_t i = 0; i < option.clients; i++)
     pthread_join (clients[i].thread, NULL);
@@ -319,7 +353,7 @@ main (int argc, char **argv)
   if (stop_ns < end_ns || option.count > 0)
     end_ns = stop_ns;
   samples_print (&all, start_ns + (int64_t) (option.warm * 1e9), end_ns,
-                 option.size);
+                 option.rw == FLUSH ? 0 : option.size);
   samples_free (&all);
   return 0;
 }

@@ -71,6 +71,9 @@ def job_rows(results):
                       ('seqwrite', '128K sequential write, depth 8')):
         yield row(f'{what}, durability=flush: to nbdkit file',
                   against('cached-' + job, 'cached', 'file'), 'x', '>=', 0.6)
+    yield row('flush after 4K writes, durability=flush: p50 to that of '
+              'two fdatasyncs', against('cached-flush', 'cached', 'floor',
+                                        field='p50'), 'x', '<=', 1.15)
     for depth in (1, 32):
         yield row(f'4K read, depth {depth}: to nbdkit file',
                   against(f'read-{depth}', 'duet', 'file'), 'x', '>=', 0.97)
