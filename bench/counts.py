@@ -19,6 +19,13 @@ JOBS = {
     'read, depth 1': ('duet', {'rw': 'read', 'depth': 1}),
     'write, depth 1, proxy': ('proxy', {'rw': 'write', 'depth': 1}),
     'read, depth 1, proxy': ('proxy', {'rw': 'read', 'depth': 1}),
+    'write, depth 1, durability=flush': (
+        'cached', {'rw': 'write', 'depth': 1}),
+    'write, depth 32, durability=flush': (
+        'cached', {'rw': 'write', 'depth': 32}),
+    '128K sequential write, depth 8, durability=flush': (
+        'cached', {'rw': 'write', 'size': 128 << 10, 'depth': 8,
+                   'order': 'sequential'}),
 }
 
 
@@ -110,29 +117,37 @@ def asleep(bench, pair, pids, uri, options):
                   for what in before}}
 
 
-def run(bench):
-    pair = Pair(bench.tools, 'counts', bench.scale.area).start()
+def started(bench, name, parameters=()):
+    """A pair that is filled, and the processes of its nodes."""
+    pair = Pair(bench.tools, name, bench.scale.area, parameters).start()
     bench.fill(pair.uri('a'), bench.scale.area)
-    uris = {'duet': pair.uri('a'), 'proxy': pair.start_proxy()}
-    pids = {'primary': pair.nodes['a'].process.pid,
-            'backup': pair.nodes['b'].process.pid,
-            'proxy': pair.proxy_servers[0].process.pid}
+    return pair, {'primary': pair.nodes['a'].process.pid,
+                  'backup': pair.nodes['b'].process.pid}
+
+
+def run(bench):
+    pair, pids = started(bench, 'counts')
+    cached, cached_pids = started(bench, 'cached', ['durability=flush'])
+    targets = {'duet': (pair, pids, pair.uri('a')),
+               'proxy': (pair, pids, pair.start_proxy()),
+               'cached': (cached, cached_pids, cached.uri('a'))}
+    pids['proxy'] = pair.proxy_servers[0].process.pid
     count = bench.scale.counted
     results = {}
     for name, (target, options) in JOBS.items():
         bench.say(f'counts: {name}')
-
+        nodes, who, uri = targets[target]
         options = {'area': bench.scale.area, 'seconds': 3600, **options}
 
-        def load(uri=uris[target], options=options):
+        def load(uri=uri, options=options):
             bench.meter.load(uri, count=count, **options)
 
         load()  # region bits are set from now on
-        results[name] = asleep(bench, pair, pids, uris[target], options)
-        calls = trace(pids, {who: bench.tools.path(f'{who}.strace')
-                             for who in pids}, load)
+        results[name] = asleep(bench, nodes, who, uri, options)
+        calls = trace(who, {process: bench.tools.path(f'{process}.strace')
+                            for process in who}, load)
         results[name]['calls'] = {
-            who: {call: n / count for call, n in c.items()}
-            for who, c in calls.items()}
+            process: {call: n / count for call, n in c.items()}
+            for process, c in calls.items()}
     bench.stop_all()
     return results

@@ -24,7 +24,7 @@ wrong=$(jq -r '
     resync: all (.growth.dirty[]; .seconds > 0),
     stall: all (.growth.dirty[]; .writes > 0),
     clients: (.growth.clients | length == 8),
-    counts: (.counts | length == 5),
+    counts: (.counts | length == 8),
     sleeps: all (.counts[]; .sleeps.primary > 0),
     fdatasyncs: all (.counts[]; .costs.fdatasyncs[0] >= 0),
     reach: (.reach | length > 20),
