@@ -25,6 +25,7 @@ LABELS = {
     'fua-unix': 'nbdkit file, durable, unix',
     'duet-unix': 'duet, unix',
     'cached': 'duet, durability=flush',
+    'lazy': 'the same, flush-after=1G',
     'cachedproxy': 'the same through duetproxy',
 }
 
@@ -74,7 +75,7 @@ def job_list():
         single = 'file' if 'read' in job else 'fua'
         jobs[job + '-unix'] = (title + ', unix socket', options,
                                [single + '-unix', 'duet-unix'])
-    cached = ['file', 'cached', 'cachedproxy']
+    cached = ['file', 'cached', 'lazy', 'cachedproxy']
     jobs['cached-write-32'] = (
         '4K random write, not durable, depth 32',
         {'rw': 'write', 'depth': 32}, cached)
@@ -84,7 +85,8 @@ def job_list():
         cached)
     jobs['cached-flush'] = (
         f'flush after {FLOOR_WRITES} 4K random writes',
-        {'rw': 'flush', 'depth': FLOOR_WRITES}, ['floor'] + cached)
+        {'rw': 'flush', 'depth': FLOOR_WRITES},
+        ['floor', 'file', 'cached', 'cachedproxy'])
     return jobs
 
 
@@ -112,8 +114,10 @@ class Contest:
         self.pairs = [Pair(tools, 'duet', area),
                       Pair(tools, 'solo', area, ['takeover=any']),
                       Pair(tools, 'unix', area, unix=True),
-                      Pair(tools, 'cached', area, ['durability=flush'])]
-        for name, pair in zip(('duet', 'solo', 'duet-unix', 'cached'),
+                      Pair(tools, 'cached', area, ['durability=flush']),
+                      Pair(tools, 'lazy', area, ['durability=flush',
+                                                 'flush-after=1G'])]
+        for name, pair in zip(('duet', 'solo', 'duet-unix', 'cached', 'lazy'),
                               self.pairs):
             pair.start()
             self.uri[name] = pair.uri('a')
