@@ -42,6 +42,7 @@ def machine_lines(results):
     lines = [f'{machine["processors"]}, '
              f'{machine["memory_bytes"] / (1 << 30):.0f} GiB, '
              f'Linux {machine["kernel"]}; data on {machine["data"]}; '
+             f'TCP by {machine["tcp"]}; '
              f'load average before: {machine["load_average_before"]}.', '']
     lines += [f'* {name}: {version}' for name, version
               in machine['versions'].items()]

@@ -122,11 +122,15 @@ def machine(tools):
                       tools.folder)
     with open('/proc/loadavg', encoding='ascii') as load:
         load_average = load.read().split()[0]
+    with open('/proc/sys/net/ipv4/tcp_congestion_control',
+              encoding='ascii') as control:
+        congestion = control.read().strip()
     return {
         'processors': f'{os.cpu_count()}x {model}',
         'memory_bytes': memory,
         'kernel': platform.release(),
         'data': ' '.join((disk or 'unknown').split()),
+        'tcp': congestion,
         'load_average_before': float(load_average),
         'date': time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime()),
         'versions': {
