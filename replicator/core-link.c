@@ -122,9 +122,11 @@ link_error (struct core *core, const char *reason)
 void
 on_link_down (struct core *core, const struct core_event *event)
 {
+  bool lost = core->phase != LINK_DROPPING;
+
   if (core->phase == LINK_NONE || event->link != core->link)
     return;
-  if (core->phase != LINK_DROPPING)
+  if (lost)
     link_lose (core, "the link to the peer was lost");
   /* A node gives up its lease before it closes, and a dead one has none. */
   if (event->peer_closed)
@@ -132,15 +134,18 @@ on_link_down (struct core *core, const struct core_event *event)
   core->phase = LINK_NONE;
   core->reconnect_wait_ms = 0;
   core->reconnect_ms = core->now_ms;
-  /* A peer that hangs up before the decision would do so again, and so
-   * would one whose store has failed: do not hold clients up for it at
-   * every turn.
+  /* A peer that takes no part, says nothing, or whose store has failed,
+   * would do so again: do not hold clients up for it at every turn.  One
+   * that was lost in the middle of its words was there just now, and may
+   * serve: that is no failed attempt, but a reason for the next one.
    */
   if (core->peer_paused)
     core->reconnect_ms += CORE_PAUSED_MS;
+  else if (!core->was_decided && lost)
+    core->reconnect_ms += CORE_ATTEMPT_MS;
   else if (!core->was_decided || core->refusal != NULL || core->consent)
     core->reconnect_ms += CORE_RETRY_MS;
-  if (!core->was_decided)
+  if (!core->was_decided && !lost)
     core->attempt_failed = core->attempt;
   if (core->t1_plain && !core->consent)
     core->t1_attempt = link_attempt (core);
@@ -223,7 +228,8 @@ on_link_up (struct core *core, const struct core_event *event)
   flush_link_up (core);
   link_deadline_in (core);
   if (core->failed_now || core->stopping)
-    link_drop_now (core, "this node does not take part");
+    link_bye (core, core->failed_now ? WIRE_BYE_STORE : WIRE_BYE_STOP,
+              "this node does not take part");
 }
 
 /* ------------------------------------------------------------- frames */
