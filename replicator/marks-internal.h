@@ -75,6 +75,9 @@ bool marks_region_marked (const struct marks *marks, uint64_t region);
 /* Set a region's bit.  True when it is durable already. */
 bool marks_set_region (struct marks *marks, uint64_t region);
 
+/* The region map's part of marks_grow: all that is known goes to ROOM. */
+void marks_grow_regions (const struct marks *marks, struct marks *room);
+
 /* The region map's part of marks_check. */
 void marks_check_regions (const struct marks *marks);
 

@@ -242,6 +242,31 @@ marks_pages_urgent (const struct marks *marks)
   return marks->urgent_regions > 0;
 }
 
+void
+marks_grow_regions (const struct marks *marks, struct marks *room)
+{
+  uint64_t bytes = marks_map_bytes (marks), i;
+
+  memcpy (room->map, marks->map, bytes);
+  memcpy (room->durable, marks->durable, bytes);
+  memcpy (room->taken, marks->taken, bytes);
+  for (i = 0; i < marks->regions; ++i) {
+    if (marks->users[i] != 0)
+      room->users[i] = marks->users[i];
+    if (marks->last_use_ms[i] != 0)
+      room->last_use_ms[i] = marks->last_use_ms[i];
+  }
+  room->set_regions = marks->set_regions;
+  room->urgent_regions = marks->urgent_regions;
+  room->wanted = marks->wanted;
+  room->wanted_first = marks->wanted_first;
+  room->wanted_last = marks->wanted_last;
+  room->taking = marks->taking;
+  room->taken_first = marks->taken_first;
+  room->taken_last = marks->taken_last;
+  room->cursor = marks->cursor;
+}
+
 static bool
 is_word_clear (const uint8_t *bytes)
 {

@@ -12,7 +12,8 @@
  *
  * Invariant (marks_check): a chunk with a mark lies in a set region (I5).
  *
- * Pure: no I/O, no threads, no allocation after marks_new.
+ * Pure: no I/O, no threads, no allocation after marks_new.  A larger set
+ * of arrays for marks_grow is the caller's to make.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -79,6 +80,12 @@ marks_free (struct marks *marks)
   free (marks->users);
   free (marks->last_use_ms);
   free (marks);
+}
+
+uint64_t
+marks_size (const struct marks *marks)
+{
+  return marks->size;
 }
 
 uint8_t *
@@ -336,6 +343,26 @@ marks_forget (struct marks *marks)
     put_chunk (marks, chunks.first, 0, false);
     chunks.first++;
   }
+}
+
+void
+marks_grow (struct marks *marks, struct marks *room)
+{
+  struct span chunks = { 0, marks->chunks };
+  struct marks old = *marks;
+
+  assert (room->size >= marks->size);
+  assert (room->region_size == marks->region_size);
+  /* Only where there are marks, so that the rest costs no memory still. */
+  while ((chunks.first = find_marked (marks, chunks)) < chunks.end) {
+    put_chunk (room, chunks.first, marks->block_map[chunks.first],
+               get_bit (marks->coarse_map, chunks.first));
+    chunks.first++;
+  }
+  marks_grow_regions (marks, room);
+  *marks = *room;
+  *room = old;
+  marks_free (room);
 }
 
 bool

@@ -34,6 +34,15 @@ struct marks;
 struct marks *marks_new (uint64_t size, uint32_t region_size);
 void marks_free (struct marks *marks);
 
+/* The volume grows: MARKS becomes as large as ROOM, which is new, at least as
+ * large, of the same region size, and gone afterwards.  What is added is
+ * clear: the bytes there are zeros on both nodes.
+ */
+void marks_grow (struct marks *marks, struct marks *room);
+
+/* Bytes of the volume. */
+uint64_t marks_size (const struct marks *marks);
+
 /* The region map as bytes, bit r%8 of byte r/8 is region r, padded with
  * zeros to whole pages.  For loading at start, for persisting, and for
  * sending to the peer.

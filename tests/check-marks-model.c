@@ -345,6 +345,20 @@ step_restart (struct model *model, struct marks **marks)
                model->disk[i]);
 }
 
+/* By a little, most often; the smallest volume's last chunk is one of many. */
+static void
+step_grow (struct model *model, struct marks *marks)
+{
+  uint64_t room = (uint64_t) MAX_BLOCKS * MARKS_BLOCK - model->size;
+  uint64_t more = below (below (2) ? 3 * MARKS_BLOCK : MARKS_CHUNK);
+
+  model->size += more < room ? more : room;
+  model->blocks = (model->size + MARKS_BLOCK - 1) / MARKS_BLOCK;
+  model->chunks = (model->size + MARKS_CHUNK - 1) / MARKS_CHUNK;
+  model->regions = (model->size + model->region_size - 1) / model->region_size;
+  marks_grow (marks, marks_new (model->size, (uint32_t) model->region_size));
+}
+
 static void
 step_look (const struct model *model, const struct marks *marks)
 {
@@ -387,7 +401,9 @@ random_step (struct model *model, struct marks **marks)
 {
   uint64_t n = below (64), offset, length;
 
-  if (n < 1)
+  if (n == 63 && below (16) == 0)
+    step_grow (model, *marks);
+  else if (n < 1)
     step_bulk (model, *marks);
   else if (n < 2)
     step_restart (model, marks);

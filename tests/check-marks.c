@@ -417,6 +417,51 @@ START_TEST (next_chunk_wraps)
 }
 END_TEST
 
+/* What was known stays, what was under way ends, what is added is clear. */
+START_TEST (grown_marks_keep_what_they_know)
+{
+  const uint64_t size = 10 * MIB + 100, more = 200 * GIB + 7;
+  struct marks *marks = marks_new (size, 4 * MIB);
+  uint64_t regions[4], chunk;
+  uint32_t first, last;
+
+  marks_use (marks, 8 * MIB, 2 * MIB, 50);
+  marks_set_regions (marks, 8 * MIB, 2 * MIB);
+  ck_assert (marks_take_pages (marks, &first, &last));
+  marks_set_regions (marks, 0, 1);
+  marks_dirty (marks, size - 1, 1);
+  marks_grow (marks, marks_new (more, 4 * MIB));
+  marks_check (marks);
+  ck_assert_uint_eq (marks_size (marks), more);
+  ck_assert_uint_eq (marks_regions (marks), 50 * KIB + 1);
+  ck_assert_uint_eq (marks_pages (marks), 2);
+  ck_assert_uint_eq (marks_dirty_bytes (marks), MARKS_BLOCK);
+  ck_assert (!marks_overlap (marks, 11 * MIB, more - 11 * MIB));
+  ck_assert (!marks_durable (marks, 8 * MIB, 1));
+  marks_pages_durable (marks);
+  ck_assert (marks_durable (marks, 8 * MIB, 1));
+  ck_assert (!marks_durable (marks, 0, 1));
+  ck_assert (marks_pages_urgent (marks));
+
+  /* A write in the last block of old, and one in the last byte of all. */
+  marks_clean (marks, 10 * MIB, 4096);
+  ck_assert_uint_eq (marks_dirty_bytes (marks), 0);
+  marks_dirty (marks, more - 1, 1);
+  ck_assert (marks_next_chunk (marks, 0, &chunk));
+  ck_assert_uint_eq (chunk, marks_chunks (marks) - 1);
+  ck_assert (get_bit (marks_map (marks), 50 * KIB));
+  marks_clean (marks, more - 7, 7);
+
+  /* The region that is in use is not cleared, nor the one used last. */
+  ck_assert_uint_eq (marks_clear_idle (marks, 100, regions, 4), 2);
+  marks_unuse (marks, 8 * MIB, 2 * MIB, 120);
+  ck_assert_uint_eq (marks_clear_idle (marks, 100, regions, 4), 0);
+  ck_assert_uint_eq (marks_clear_idle (marks, 121, regions, 4), 1);
+  marks_check (marks);
+  marks_free (marks);
+}
+END_TEST
+
 START_TEST (four_gib_at_once)
 {
   struct marks *marks = marks_new (16 * GIB, 4 * MIB);
@@ -455,6 +500,7 @@ main (void)
   tcase_add_test (tcase, last_block_in_part);
   tcase_add_test (tcase, coarse_until_compared);
   tcase_add_test (tcase, next_chunk_wraps);
+  tcase_add_test (tcase, grown_marks_keep_what_they_know);
   tcase_add_test (tcase, four_gib_at_once);
   suite_add_tcase (suite, tcase);
 
