@@ -64,7 +64,11 @@ struct gen_record {
   uint64_t volume;        /* volume id, 0 while blank */
   uint64_t node;          /* my node id, never 0 */
   uint64_t peer;          /* the peer's node id, 0 while unknown */
-  uint64_t size;          /* volume size in bytes */
+  uint64_t size;          /* volume size in bytes; never shrinks */
+  uint64_t grow_to;       /* bytes: a growth was begun, so the data file
+                             may be so long; 0: it was not.  Not told */
+  uint64_t made_size;     /* when this copy was made; 0: it has not grown
+                             since.  Not told */
   uint32_t region_size;   /* bytes, a power of two, 256 KiB .. 1 GiB */
   uint32_t data;          /* enum data_state */
   uint64_t primary;       /* node id of the primary, 0: none yet */
@@ -165,7 +169,9 @@ void gen_adopt (struct gen_record *record, const struct gen_record *other);
 uint32_t gen_fork (const struct gen_record *me, const struct gen_record *peer);
 
 /* The table of docs/architecture.md, "Generations".  Symmetric: what it
- * says of (A, B) is the mirror of what it says of (B, A).
+ * says of (A, B) is the mirror of what it says of (B, A).  Two copies of one
+ * volume may differ in size, because a growth was interrupted: the verdict
+ * does not say so, and comes true when the smaller one has grown.
  */
 enum gen_verdict gen_decide (const struct gen_record *me,
                              const struct gen_record *peer);

@@ -17,8 +17,8 @@
  *
  *       0  8 bytes  "DUETMETA"
  *       8  u32  version         META_VERSION
- *      12  u32  features        1 attempt, 2 cached; an unknown bit is as a
- *                               newer version
+ *      12  u32  features        1 attempt, 2 cached, 4 growing, 8 grown; an
+ *                               unknown bit is as a newer version
  *      16  u64  sequence        one more at each write, from 1
  *      24  u64  volume          volume id; 0: blank
  *      32  u64  node            my node id, not 0
@@ -34,7 +34,12 @@
  *      88  u64  attempt_id      that etcd was asked for, one epoch after
  *      96  u64  attempt_from    the present one, from which revision of
  *     104  u32  attempt_kind    the key, and its kind (2 .. 5)
- *     108  20 bytes of zeros
+ *     108  u32  0
+ *     112  u64  grow_to         with feature 4, else 0: the volume is being
+ *                               made so large (more than size), and the data
+ *                               file may have any length in between
+ *     120  u64  made_size       with feature 8, else 0: the size that the
+ *                               volume had at first, less than size
  *     128  32 generations of 40 bytes, the present one first:
  *              0  u64 epoch (not 0), 8 u64 id, 16 u64 client,
  *             24  u64 session, 32 u32 kind (enum gen_kind), 36 u32 when
@@ -86,7 +91,9 @@ enum {
   SLOT_ATTEMPT_ID = 88,
   SLOT_ATTEMPT_FROM = 96,
   SLOT_ATTEMPT_KIND = 104,
-  SLOT_RESERVED = 108,
+  SLOT_ZERO = 108,
+  SLOT_GROW_TO = 112,
+  SLOT_MADE_SIZE = 120,
   SLOT_HISTORY = 128,
   SLOT_ENTRY = 40,
   SLOT_END = SLOT_HISTORY + GEN_HISTORY * SLOT_ENTRY,
@@ -100,7 +107,9 @@ enum {
 
   FEATURE_ATTEMPT = 1,
   FEATURE_CACHED = 2,
-  FEATURE_ALL = 3,
+  FEATURE_GROWING = 4,
+  FEATURE_GROWN = 8,
+  FEATURE_ALL = 15,
 
   PAGE_MAGIC = MARKS_PAGE_BYTES,
   PAGE_NUMBER = PAGE_MAGIC + 4,
@@ -108,6 +117,7 @@ enum {
   PAGE_CRC = PAGE_MAGIC + 12,
 };
 
+_Static_assert(SLOT_MADE_SIZE + 8 == SLOT_HISTORY, "no byte is unread");
 _Static_assert(SLOT_END <= SLOT_CRC, "the history fits into a slot");
 _Static_assert(PAGE_CRC + 4 == META_PAGE, "a page is full");
 _Static_assert(META_MAP_OFFSET >= META_SLOTS * META_SLOT,
@@ -180,6 +190,10 @@ meta_encode (const struct gen_record *record, uint64_t sequence,
     features |= FEATURE_ATTEMPT;
   if (record->cached)
     features |= FEATURE_CACHED;
+  if (record->grow_to != 0)
+    features |= FEATURE_GROWING;
+  if (record->made_size != 0)
+    features |= FEATURE_GROWN;
   if (record->both)
     flags |= FLAG_BOTH;
   if (record->answered)
@@ -203,6 +217,8 @@ meta_encode (const struct gen_record *record, uint64_t sequence,
   put32 (slot + SLOT_FLAGS, flags);
   put32 (slot + SLOT_COUNT, record->history_count);
   put32 (slot + SLOT_FEATURES, features);
+  put64 (slot + SLOT_GROW_TO, record->grow_to);
+  put64 (slot + SLOT_MADE_SIZE, record->made_size);
   if (record->attempt.kind != GEN_NONE) {
     put64 (slot + SLOT_ATTEMPT_EPOCH, record->attempt.gen.epoch);
     put64 (slot + SLOT_ATTEMPT_ID, record->attempt.gen.id);
@@ -259,8 +275,8 @@ decode_attempt (const uint8_t *slot, struct gen_record *record)
   uint32_t kind = get32 (slot + SLOT_ATTEMPT_KIND);
 
   if ((get32 (slot + SLOT_FEATURES) & FEATURE_ATTEMPT) == 0)
-    return all_bytes (slot + SLOT_ATTEMPT_EPOCH,
-                      SLOT_RESERVED - SLOT_ATTEMPT_EPOCH, 0);
+    return all_bytes (slot + SLOT_ATTEMPT_EPOCH, SLOT_ZERO - SLOT_ATTEMPT_EPOCH,
+                      0);
   record->attempt.gen.epoch = get64 (slot + SLOT_ATTEMPT_EPOCH);
   record->attempt.gen.id = get64 (slot + SLOT_ATTEMPT_ID);
   record->attempt.kind = kind;
@@ -268,6 +284,22 @@ decode_attempt (const uint8_t *slot, struct gen_record *record)
   return kind >= GEN_SOLO && kind <= GEN_SWITCH && record->history_count > 0 &&
     record->history[0].gen.epoch < UINT64_MAX &&
     record->attempt.gen.epoch == record->history[0].gen.epoch + 1;
+}
+
+/* The growth of an intact slot; false: a value out of range. */
+static bool
+decode_growth (const uint8_t *slot, struct gen_record *record)
+{
+  bool growing = (get32 (slot + SLOT_FEATURES) & FEATURE_GROWING) != 0;
+  bool grown = (get32 (slot + SLOT_FEATURES) & FEATURE_GROWN) != 0;
+
+  record->grow_to = get64 (slot + SLOT_GROW_TO);
+  record->made_size = get64 (slot + SLOT_MADE_SIZE);
+  if (growing ? record->grow_to <= record->size || record->grow_to > INT64_MAX
+              : record->grow_to != 0)
+    return false;
+  return grown ? record->made_size != 0 && record->made_size < record->size
+               : record->made_size == 0;
 }
 
 /* A copy that was never part of a volume has no generations; one that
@@ -326,9 +358,9 @@ meta_decode (const uint8_t slot[META_SLOT], struct gen_record *record,
       !meta_is_region_size (found.region_size) ||
       found.data >= DATA_STATE_COUNT ||
       !history_suits (found.data, get32 (slot + SLOT_COUNT)) ||
-      (flags & ~(uint32_t) FLAG_ALL) != 0 ||
-      !all_bytes (slot + SLOT_RESERVED, SLOT_HISTORY - SLOT_RESERVED, 0) ||
-      !decode_history (slot, &found) || !decode_attempt (slot, &found))
+      (flags & ~(uint32_t) FLAG_ALL) != 0 || get32 (slot + SLOT_ZERO) != 0 ||
+      !decode_history (slot, &found) || !decode_attempt (slot, &found) ||
+      !decode_growth (slot, &found))
     return META_BAD_VALUE;
 
   *record = found;

@@ -12,9 +12,9 @@
  * has a superblock was lost, and counts as all ones like any other page
  * that fails its check.
  *
- * All blocks are written once at creation.  Later writes find them
- * allocated, so that their fdatasync has no file system metadata to write
- * and no reason to fail for lack of space.
+ * All blocks are written once at creation, and those of a larger volume when
+ * it grows.  Later writes find them allocated, so that their fdatasync has no
+ * file system metadata to write and no reason to fail for lack of space.
  */
 #include "metafile.h"
 
@@ -238,21 +238,29 @@ metafile_may_format (const struct metafile *meta, uint64_t size,
     (uint64_t) st.st_size <= page_offset (metafile_pages (size, region_size));
 }
 
+/* Empty map pages from FIRST on, up to PAGES; their blocks are allocated. */
 static int
-write_empty_map (struct metafile *meta, uint32_t pages)
+write_empty_pages (struct metafile *meta, uint32_t first, uint32_t pages)
 {
   static const uint8_t no_bits[MARKS_PAGE_BYTES];
 
   if (fallocate (meta->fd, 0, 0, (off_t) page_offset (pages)) == -1 &&
       errno != EOPNOTSUPP && errno != ENOSYS)
     return -1;
-  if (fileio_write_zeros (meta->fd, META_MAP_OFFSET, 0) == -1)
-    return -1;
-  for (uint32_t i = 0; i < pages; i++) {
+  for (uint32_t i = first; i < pages; i++) {
     meta_encode_page (i, no_bits, meta->buffer);
     if (fileio_write (meta->fd, meta->buffer, META_PAGE, page_offset (i)) == -1)
       return -1;
   }
+  return 0;
+}
+
+static int
+write_empty_map (struct metafile *meta, uint32_t pages)
+{
+  if (write_empty_pages (meta, 0, pages) == -1 ||
+      fileio_write_zeros (meta->fd, META_MAP_OFFSET, 0) == -1)
+    return -1;
   return fsync (meta->fd);
 }
 
@@ -393,6 +401,22 @@ metafile_save_pages (struct metafile *meta, uint32_t first, uint32_t count,
   int r = failed (meta);
   if (r == 0)
     r = save_pages_locked (meta, first, count, bits);
+  pthread_mutex_unlock (&meta->lock);
+  return r;
+}
+
+int
+metafile_grow (struct metafile *meta, uint64_t size, uint32_t first)
+{
+  uint32_t pages = metafile_pages (size, meta->record.region_size);
+
+  assert (pages > 0);
+  pthread_mutex_lock (&meta->lock);
+  int r = failed (meta);
+  if (r == 0 && first < pages)
+    r = write_empty_pages (meta, first, pages);
+  if (r == 0 && first < pages)
+    r = sync_locked (meta);
   pthread_mutex_unlock (&meta->lock);
   return r;
 }

@@ -54,6 +54,11 @@ bool metafile_may_format (const struct metafile *meta, uint64_t size,
  */
 int metafile_format (struct metafile *meta, const struct gen_record *record);
 
+/* The volume grows to SIZE bytes: pages from FIRST on are written, empty, and
+ * durable at return; no superblock counts them yet.  0, or -1 with errno.
+ */
+int metafile_grow (struct metafile *meta, uint64_t size, uint32_t first);
+
 /* Reads the map of a file that is not new, all its pages; those that fail
  * their check count as all ones and are counted in *BAD_PAGES.  *MAP is
  * the caller's to free.  0, or -1 with errno.

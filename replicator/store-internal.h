@@ -24,14 +24,18 @@ struct store {
   bool meta_created; /* likewise */
   uint64_t old_size; /* of the file, as store_open found it */
   char *meta_path;
-  uint64_t file_size; /* of the file or device */
-  uint64_t size;      /* of the volume */
+  uint64_t file_size; /* of the file or device, as found or made */
   uint64_t align;     /* of fallocate on a device */
   struct metafile *meta;
   struct commit *commit;
-  uint8_t *map;
-  uint64_t map_bytes;
+  uint8_t *map;       /* as it was read */
+  uint64_t map_bytes; /* of map */
   uint32_t bad_pages;
+
+  /* What both files are ready for (store_grow). */
+  _Atomic uint64_t size;  /* bytes of the volume */
+  _Atomic uint32_t pages; /* of the region map */
+  atomic_bool grow_stop;
 
   /* What the file system or device has said it cannot do.  Each goes from
    * false to true once; being late to see it costs one system call.

@@ -15,6 +15,9 @@
  *
  * A start that is refused leaves no files behind (store_undo).
  *
+ * A growth that was begun and not finished is taken back (cut_back): nothing
+ * was ever written behind the end that the superblock tells.
+ *
  * A volume is new until its first superblock is durable, and that is
  * written last: whatever a crash leaves of a creation is created again.
  */
@@ -147,18 +150,27 @@ check_known (const struct store *store, const struct store_config *config,
                    "remove the metadata to start this node blank and "
                    "resync it from its peer",
                    store->path);
-  if (config->size != 0 && config->size != record->size)
+  if (config->size > record->size)
+    return refuse (message, EINVAL,
+                   "size=%" PRIu64 ", but %s has size %" PRIu64
+                   "; leave out size=; when both nodes run, duetctl resize "
+                   "makes the volume larger",
+                   config->size, store->path, record->size);
+  if (config->size != 0 && config->size != record->size &&
+      (record->made_size == 0 || config->size < record->made_size))
     return refuse (message, EINVAL,
                    "size=%" PRIu64 ", but %s was made with size %" PRIu64
                    "; leave out size=",
-                   config->size, store->path, record->size);
+                   config->size, store->path,
+                   record->made_size != 0 ? record->made_size : record->size);
   if (config->region_size != 0 && config->region_size != record->region_size)
     return refuse (message, EINVAL,
                    "region=%" PRIu32 ", but %s was made with region %" PRIu32
                    "; leave out region=",
                    config->region_size, store->path, record->region_size);
   if (store->file_size < record->size ||
-      (!store->is_device && store->file_size != record->size))
+      (!store->is_device && store->file_size > record->size &&
+       store->file_size > record->grow_to))
     return refuse (message, EINVAL,
                    "%s has %" PRIu64 " bytes, but its metadata says %" PRIu64
                    ": it was changed from outside; restore it, or remove "
@@ -326,6 +338,25 @@ make_volume (struct store *store, const struct store_config *config,
   return 0;
 }
 
+/* A growth was begun, and its size not recorded: the file is as long as that
+ * crash has left it.
+ */
+static int
+cut_back (struct store *store, struct gen_record *record,
+          const struct message *message)
+{
+  record->grow_to = 0;
+  if (store->is_device || store->file_size == record->size)
+    return 0;
+  if (ftruncate (store->fd, (off_t) record->size) == -1 ||
+      fsync (store->fd) == -1)
+    return refuse (message, errno,
+                   "%s: cannot take back a growth that was not finished: %m",
+                   store->path);
+  store->file_size = record->size;
+  return 0;
+}
+
 /* Later starts. */
 static int
 load_volume (struct store *store, const struct store_config *config,
@@ -333,7 +364,8 @@ load_volume (struct store *store, const struct store_config *config,
 {
   *record = *metafile_record (store->meta);
   if (check_known (store, config, record, message) == -1 ||
-      lock_data (store, message) == -1)
+      lock_data (store, message) == -1 ||
+      cut_back (store, record, message) == -1)
     return -1;
 
   /* A blank node's file may have been filled or emptied since. */
@@ -434,6 +466,7 @@ open_volume (struct store *store, const struct store_config *config,
       metafile_load_map (store->meta, &store->map, &store->map_bytes,
                          &store->bad_pages) == -1)
     return refuse (message, errno, "%s: %m", store->path);
+  store->pages = (uint32_t) (store->map_bytes / MARKS_PAGE_BYTES);
   forget_doubtful (store, record);
   return 0;
 }

@@ -32,7 +32,10 @@
 #include "marks.h"
 #include "store-internal.h"
 
-enum { PIECE = 64 * 1024 };
+enum {
+  PIECE = 64 * 1024,
+  GROW_PIECE = 256 * 1024 * 1024, /* zeroed between looks at grow_stop */
+};
 
 void
 store_close (struct store *store)
@@ -322,6 +325,65 @@ store_zero (struct store *store, uint64_t offset, uint64_t length, bool punch,
   return r;
 }
 
+/* --- growth ------------------------------------------------------------ */
+
+/* Behind the volume's end a device has what it had before. */
+static int
+grow_device (struct store *store, uint64_t size, uint64_t *device_bytes)
+{
+  uint64_t offset = store->size, length, bytes;
+
+  if (ioctl (store->fd, BLKGETSIZE64, &bytes) == -1)
+    return -1;
+  if (bytes < size) {
+    *device_bytes = bytes;
+    errno = ENOSPC;
+    return -1;
+  }
+  for (; offset < size; offset += length) {
+    length = size - offset < GROW_PIECE ? size - offset : GROW_PIECE;
+    if (store->grow_stop) {
+      errno = ECANCELED;
+      return -1;
+    }
+    if (zero_device (store, offset, length, true, false) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+int
+store_grow (struct store *store, uint64_t size, uint64_t *device_bytes)
+{
+  const struct gen_record *record = metafile_record (store->meta);
+  uint32_t pages = metafile_pages (size, record->region_size);
+  int r;
+
+  *device_bytes = 0;
+  if (pages == 0) {
+    errno = E2BIG;
+    return -1;
+  }
+  /* Never the longer of the two, or store_is_whole would miss something. */
+  if (size < store->size)
+    store->size = size;
+  r = store->is_device ? grow_device (store, size, device_bytes)
+                       : ftruncate (store->fd, (off_t) size);
+  if (r == -1 || store_sync (store) == -1 ||
+      metafile_grow (store->meta, size, store->pages) == -1)
+    return -1;
+  store->size = size;
+  if (store->pages < pages)
+    store->pages = pages;
+  return 0;
+}
+
+void
+store_stop_growing (struct store *store)
+{
+  store->grow_stop = true;
+}
+
 /* --- extents ----------------------------------------------------------- */
 
 /* Where the next DATA (or HOLE) at or after OFFSET is, at most END. */
@@ -383,7 +445,7 @@ store_extents (struct store *store, uint64_t offset, uint64_t length,
 int
 store_save_record (struct store *store, const struct gen_record *record)
 {
-  assert (record->size == store->size);
+  assert (record->size <= store->size);
   return metafile_save_record (store->meta, record);
 }
 
@@ -391,6 +453,6 @@ int
 store_save_pages (struct store *store, uint32_t first, uint32_t count,
                   const uint8_t *bits)
 {
-  assert ((uint64_t) first + count <= store->map_bytes / MARKS_PAGE_BYTES);
+  assert ((uint64_t) first + count <= store->pages);
   return metafile_save_pages (store->meta, first, count, bits);
 }

@@ -35,8 +35,10 @@ struct store_config {
  * record is made durable before this returns, so that the node id stays.
  * On error NULL and a message for the user in ERROR (what happened, to
  * what, what to do).  Size or region size that differ from the
- * superblock's: an error.  The volume on a device may be smaller than the
- * device; a file has exactly the volume's size.
+ * superblock's: an error, but for a size that the volume had before it has
+ * grown.  The volume on a device may be smaller than the device; a file has
+ * exactly the volume's size: what a growth that was not finished has added
+ * is cut off (and RECORD says no more that one was begun).
  */
 struct store *store_open (const struct store_config *config,
                           struct gen_record *record, char *error,
@@ -49,6 +51,7 @@ void store_close (struct store *store);
  */
 void store_undo (struct store *store);
 
+/* Bytes that the files are ready for; at first the volume's size. */
 uint64_t store_size (const struct store *store);
 /* The region map as read at open, marks_map layout; bytes in *BYTES. */
 const uint8_t *store_map (const struct store *store, uint64_t *bytes);
@@ -87,6 +90,17 @@ bool store_zero_is_fast (const struct store *store, bool punch);
  * its end is not what it held.
  */
 bool store_is_whole (const struct store *store);
+
+/* Make both files ready for a volume of SIZE bytes, which is no less than the
+ * volume has now: the data file gets that length (an unfinished growth to
+ * more is cut off), what is added reads as zeros, and so do the new pages of
+ * the region map; durable at return.  On a device that may take as long as
+ * writing so much.  -1 with errno; ENOSPC with *DEVICE_BYTES above 0: the
+ * device is too small; E2BIG: the region map would be too large; ECANCELED:
+ * store_stop_growing was called.  One caller at a time.
+ */
+int store_grow (struct store *store, uint64_t size, uint64_t *device_bytes);
+void store_stop_growing (struct store *store);
 
 /* Group commit: everything written before the call is durable at the
  * return.  One fdatasync serves all that wrote before it began; a caller

@@ -66,6 +66,8 @@ assert_same (const struct gen_record *a, const struct gen_record *b)
   ck_assert_int_eq (a->discard, b->discard);
   ck_assert_int_eq (a->has_data, b->has_data);
   ck_assert_int_eq (a->cached, b->cached);
+  ck_assert_uint_eq (a->grow_to, b->grow_to);
+  ck_assert_uint_eq (a->made_size, b->made_size);
   ck_assert_uint_eq (a->history_count, b->history_count);
   for (uint32_t i = 0; i < a->history_count; i++) {
     ck_assert (gen_id_equal (a->history[i].gen, b->history[i].gen));
@@ -184,8 +186,10 @@ START_TEST (strange_values_are_refused)
   } cases[] = {
     { 8, 2, META_BAD_VERSION },   /* version */
     { 8, 0, META_BAD_VALUE },     /* version 0 never was */
-    { 12, 4, META_BAD_VERSION },  /* features */
+    { 12, 16, META_BAD_VERSION }, /* features */
     { 12, 1, META_BAD_VALUE },    /* an attempt, but none is there */
+    { 12, 4, META_BAD_VALUE },    /* growing, but to no size */
+    { 12, 8, META_BAD_VALUE },    /* grown, but from no size */
     { 16, 0, META_BAD_VALUE },    /* sequence 0 */
     { 32, 0, META_BAD_VALUE },    /* node 0 */
     { 52, 0, META_BAD_VALUE },    /* size 0 */
@@ -200,7 +204,10 @@ START_TEST (strange_values_are_refused)
     { 80, 1, META_BAD_VALUE },  /* an attempt without its feature */
     { 107, 1, META_BAD_VALUE }, /* the same */
     { 108, 1, META_BAD_VALUE }, /* reserved */
-    { 127, 1, META_BAD_VALUE }, /* reserved */
+    { 112, 1, META_BAD_VALUE }, /* a growth without its feature */
+    { 119, 1, META_BAD_VALUE }, /* the same */
+    { 120, 1, META_BAD_VALUE }, /* grown without its feature */
+    { 127, 1, META_BAD_VALUE }, /* the same */
     { 128, 0, META_BAD_VALUE }, /* epoch 0 */
     { 160, GEN_KIND_COUNT, META_BAD_VALUE },
     { 1408, 1, META_BAD_VALUE }, /* reserved */
@@ -216,6 +223,35 @@ START_TEST (strange_values_are_refused)
     ck_assert_msg (decode (slot) == cases[i].reason, "byte %u = %u: %s",
                    cases[i].offset, cases[i].value,
                    meta_reason_text (decode (slot)));
+  }
+}
+END_TEST
+
+/* A growth that was begun, and the size that was at first. */
+START_TEST (growth_is_kept)
+{
+  static const struct {
+    unsigned offset;
+    uint8_t value;
+  } bad[] = {
+    { 116, 0x40 }, /* grow_to: 256 GiB, the size */
+    { 119, 0x80 }, /* 2^63 and more */
+    { 124, 0x40 }, /* made_size: no less than the size */
+  };
+  struct gen_record record = full_record ();
+  uint8_t slot[META_SLOT];
+  struct gen_record read;
+  uint64_t sequence;
+
+  record.grow_to = record.size + (UINT64_C (256) << 30);
+  record.made_size = record.size / 2;
+  for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+    meta_encode (&record, 1, slot);
+    ck_assert_int_eq (meta_decode (slot, &read, &sequence), META_OK);
+    assert_same (&read, &record);
+    slot[bad[i].offset] = bad[i].value;
+    seal (slot);
+    ck_assert_msg (decode (slot) == META_BAD_VALUE, "byte %u", bad[i].offset);
   }
 }
 END_TEST
@@ -401,6 +437,7 @@ main (void)
   tcase_add_test (tcase, any_changed_byte_is_found);
   tcase_add_test (tcase, strange_values_are_refused);
   tcase_add_test (tcase, attempt_is_kept);
+  tcase_add_test (tcase, growth_is_kept);
   tcase_add_test (tcase, every_pair_of_slots);
   tcase_add_test (tcase, every_torn_write);
   tcase_add_test (tcase, map_pages);

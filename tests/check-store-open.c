@@ -146,10 +146,136 @@ START_TEST (other_size_or_region_is_refused)
   must_open (MIB);
   store_close (store);
   store = NULL;
-  refused (2 * MIB, 0, "size=2097152", "made with size 1048576");
+  refused (2 * MIB, 0, "size=2097152", "duetctl resize");
+  refused (MIB / 2, 0, "size=524288", "made with size 1048576");
   refused (0, MIB, "region=1048576", "made with region 4194304");
   store = try_open (MIB, 4 * MIB);
   ck_assert_msg (store != NULL, "%s", message);
+}
+END_TEST
+
+/* RECORD, as the core changes it, becomes durable. */
+static void
+save (void)
+{
+  ck_assert_int_eq (store_save_record (store, &record), 0);
+}
+
+static uint64_t
+length_of (const char *path)
+{
+  struct stat st;
+
+  ck_assert_int_eq (stat (path, &st), 0);
+  return (uint64_t) st.st_size;
+}
+
+/* Pages of the region map that can be read, up to the first that cannot. */
+static uint32_t
+whole_pages (void)
+{
+  uint8_t page[META_PAGE], bits[MARKS_PAGE_BYTES];
+  int fd = open (meta, O_RDONLY);
+  uint32_t n = 0;
+
+  while (pread (fd, page, sizeof page, META_MAP_OFFSET + n * META_PAGE) ==
+           META_PAGE &&
+         page[META_PAGE - 1] + page[META_PAGE - 2] != 0 &&
+         meta_decode_page (n, page, bits))
+    n++;
+  close (fd);
+  return n;
+}
+
+START_TEST (volume_grows)
+{
+  const uint64_t more = UINT64_C (64) << 30;
+  uint64_t bytes, device_bytes;
+  uint8_t tail[100];
+
+  store = try_open (MIB + 1, 256 * KIB);
+  ck_assert_uint_eq (whole_pages (), 1);
+  record.grow_to = more;
+  save ();
+  ck_assert_int_eq (store_grow (store, more, &device_bytes), 0);
+  ck_assert_uint_eq (device_bytes, 0);
+  ck_assert_uint_eq (length_of (file), more);
+  ck_assert_uint_eq (whole_pages (), 9);
+  ck_assert_uint_eq (store_size (store), more);
+  ck_assert (store_is_whole (store));
+  ck_assert_int_eq (store_read (store, tail, more - 100, 100), 0);
+  ck_assert_mem_eq (tail, (uint8_t[100]){ 0 }, 100);
+  record.made_size = record.size;
+  record.size = more;
+  record.grow_to = 0;
+  save ();
+  ck_assert_int_eq (
+    store_save_pages (store, 8, 1, (const uint8_t[MARKS_PAGE_BYTES]){ 1 }), 0);
+  reopen ();
+  ck_assert_uint_eq (record.size, more);
+  ck_assert_uint_eq (store_bad_pages (store), 0);
+  ck_assert_uint_eq (store_map (store, &bytes)[8 * MARKS_PAGE_BYTES], 1);
+  ck_assert_uint_eq (bytes, 9 * MARKS_PAGE_BYTES);
+
+  /* What size= was before will do, and what lies between; nothing else. */
+  store_close (store);
+  store = NULL;
+  refused (MIB, 0, "size=1048576", "made with size 1048577");
+  refused (more + 1, 0, "size=", "duetctl resize");
+  must_open (MIB + 1);
+  store_close (store);
+  store = NULL;
+  must_open (MIB + 2);
+}
+END_TEST
+
+/* Whatever a crash leaves of a growth is taken back by the next start. */
+START_TEST (unfinished_growth_is_taken_back)
+{
+  static const uint64_t left[] = { MIB, MIB + 1, 2 * MIB };
+  uint64_t device_bytes;
+  uint64_t node;
+
+  must_open (MIB);
+  node = record.node;
+  for (size_t i = 0; i < sizeof left / sizeof left[0]; i++) {
+    record.grow_to = 2 * MIB;
+    save ();
+    ck_assert_int_eq (store_grow (store, 2 * MIB, &device_bytes), 0);
+    ck_assert_int_eq (truncate (file, (off_t) left[i]), 0);
+    reopen ();
+    ck_assert_uint_eq (record.node, node);
+    ck_assert_uint_eq (record.size, MIB);
+    ck_assert_uint_eq (record.grow_to, 0);
+    ck_assert_uint_eq (length_of (file), MIB);
+  }
+  /* So does who gives it up; and it can be begun anew, to another size. */
+  record.grow_to = 4 * MIB;
+  save ();
+  ck_assert_int_eq (store_grow (store, 4 * MIB, &device_bytes), 0);
+  ck_assert_int_eq (store_grow (store, 3 * MIB, &device_bytes), 0);
+  ck_assert_uint_eq (length_of (file), 3 * MIB);
+  ck_assert_int_eq (store_grow (store, MIB, &device_bytes), 0);
+  ck_assert_uint_eq (length_of (file), MIB);
+  ck_assert_uint_eq (store_size (store), MIB);
+
+  /* Longer than that somebody else has made it. */
+  store_close (store);
+  store = NULL;
+  ck_assert_int_eq (truncate (file, 4 * MIB + 1), 0);
+  refused (0, 0, "has 4194305 bytes", "changed from outside");
+}
+END_TEST
+
+START_TEST (too_large_a_map_is_refused)
+{
+  uint64_t device_bytes;
+
+  store = try_open (MIB, 256 * KIB);
+  ck_assert_int_eq (store_grow (store, UINT64_C (1) << 50, &device_bytes), -1);
+  ck_assert_int_eq (errno, E2BIG);
+  ck_assert_uint_eq (length_of (file), MIB);
+  ck_assert_uint_eq (store_size (store), MIB);
 }
 END_TEST
 
@@ -424,6 +550,9 @@ main (void)
   tcase_add_test (tcase, interrupted_creation_is_begun_again);
   tcase_add_test (tcase, relative_path_and_other_metadata);
   tcase_add_test (tcase, other_size_or_region_is_refused);
+  tcase_add_test (tcase, volume_grows);
+  tcase_add_test (tcase, unfinished_growth_is_taken_back);
+  tcase_add_test (tcase, too_large_a_map_is_refused);
   tcase_add_test (tcase, bad_numbers_are_refused);
   tcase_add_test (tcase, second_process_is_refused);
   tcase_add_test (tcase, missing_or_changed_data_is_refused);

@@ -318,6 +318,48 @@ START_TEST (block_device)
 }
 END_TEST
 
+/* A volume may leave a part of its device unused, and what is there is not
+ * the volume's.
+ */
+START_TEST (growth_on_a_device)
+{
+  char device[PATH_BYTES];
+  struct store_config config = { .file = device, .meta = meta };
+  int loop = make_loop (device, sizeof device);
+  uint64_t bytes;
+
+  if (loop == -1)
+    return;
+  store = store_open (&config, &record, message, sizeof message);
+  ck_assert_msg (store != NULL, "%s", message);
+  fill (0, 16 * MIB, 5);
+  store_close (store);
+  unlink (meta);
+
+  config.size = 3 * MIB + 100;
+  store = store_open (&config, &record, message, sizeof message);
+  ck_assert_msg (store != NULL, "%s", message);
+  ck_assert_int_eq (store_grow (store, 16 * MIB + 1, &bytes), -1);
+  ck_assert_int_eq (errno, ENOSPC);
+  ck_assert_uint_eq (bytes, 16 * MIB);
+  ck_assert_int_eq (store_grow (store, 9 * MIB + 7, &bytes), 0);
+  ck_assert_uint_eq (store_size (store), 9 * MIB + 7);
+  assert_bytes (0, 3 * MIB + 100, 5);
+  assert_bytes (3 * MIB + 100, 6 * MIB - 93, 0);
+  ck_assert_int_eq (store_grow (store, 16 * MIB, &bytes), 0);
+  assert_bytes (9 * MIB, 7 * MIB, 0);
+
+  store_stop_growing (store);
+  record.size = 3 * MIB + 100;
+  ck_assert_int_eq (store_grow (store, record.size, &bytes), 0);
+  ck_assert_int_eq (store_grow (store, 4 * MIB, &bytes), -1);
+  ck_assert_int_eq (errno, ECANCELED);
+  store_close (store);
+  store = NULL;
+  close (loop);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -334,6 +376,7 @@ main (void)
   tcase_add_test (tcase, extents_have_no_gaps);
   tcase_add_test (tcase, fast_means_no_writing);
   tcase_add_test (tcase, block_device);
+  tcase_add_test (tcase, growth_on_a_device);
   tcase_set_timeout (tcase, 30);
   suite_add_tcase (suite, tcase);
 

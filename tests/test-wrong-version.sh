@@ -25,7 +25,7 @@ stop_node b
 # Version, then features, each in both slots and then as it was.
 cp "$dir/b.img.duet" "$dir/saved"
 for field in 8 12; do
-  "$BUILD/tests/tool-meta" "$dir/b.img.duet" $field 4
+  "$BUILD/tests/tool-meta" "$dir/b.img.duet" $field 16
   cp "$dir/b.img.duet" "$dir/changed"
   refuses_to_start b 'version of duet'
   cmp "$dir/b.img.duet" "$dir/changed" || fail 'the metadata was changed'
