@@ -38,6 +38,7 @@ PURE := \
   replicator/core-disk.c \
   replicator/core-admin.c \
   replicator/core-pause.c \
+  replicator/core-resize.c \
   replicator/core-news.c \
   replicator/core-verify.c \
   replicator/core-check.c \
@@ -135,6 +136,7 @@ DUETCTL := \
   replicator/duetctl-status.c \
   replicator/duetctl-events.c \
   replicator/duetctl-verify.c \
+  replicator/duetctl-resize.c \
   replicator/duetctl-meta.c
 
 # Tests are found by name: check-NAME.c is a unit test program, sim*.c

@@ -26,6 +26,8 @@
 #include "generation.h"
 #include "wire.h"
 
+struct marks;
+
 enum {
   CORE_REQUESTS_MAX = 1024, /* client requests in the core at once */
   CORE_CONNS_MAX = 1024,    /* client connections */
@@ -196,6 +198,10 @@ enum core_event_type {
                            peer closed it */
   EV_ARBITER,        /* version of ACT_KEY_*, arbiter: its answer */
   EV_STORE_FLUSHED,  /* version of ACT_FLUSH_STORE, error */
+  EV_GROWN,          /* of ACT_GROW: error, and bytes: of a block device
+                        that is too small (ENOSPC), else 0.  Without an
+                        error room: new marks of that size, the core's
+                        from now on; NULL if the volume has that size */
 };
 
 /* What the administrator asks for. */
@@ -208,6 +214,7 @@ enum core_admin {
   ADMIN_PAUSE,  /* no link until ADMIN_RESUME; a backup steps back first */
   ADMIN_RESUME, /* the link may come about again */
   ADMIN_RESYNC, /* the peer's whole copy is compared and made equal */
+  ADMIN_RESIZE, /* the volume shall have size bytes; it goes on by itself */
   ADMIN_KINDS,
 };
 
@@ -218,6 +225,7 @@ struct core_wish {
   bool end_plain; /* SWITCH: clients without a proxy may be cut off */
   bool repair;    /* VERIFY: send what differs */
   uint64_t rate;  /* VERIFY: bytes per second; 0: no limit */
+  uint64_t size;  /* RESIZE: bytes */
 };
 
 enum core_request_kind {
@@ -251,6 +259,8 @@ struct core_event {
   uint64_t version;
   uint64_t blocks;
   uint64_t zeros;
+  uint64_t bytes;
+  struct marks *room;
   /* LINK_DOWN: the peer's end was closed while this one was open: recv
    * gave 0 or ECONNRESET.  Not so after any other error, a timeout of
    * this machine's TCP among them.
@@ -326,6 +336,12 @@ enum core_action_type {
   ACT_FLUSH_STORE, /* version: fdatasync beside all else that goes on,
                            then EV_STORE_FLUSHED; never without
                            DURABILITY_FLUSH */
+  ACT_GROW,        /* length: make both files ready for a volume of so
+                           many bytes: the data file has that length, what
+                           was added reads as zeros, the region map has its
+                           pages, clear; all of it durable.  Not less than
+                           the record's size: what is longer is cut off.
+                           Then EV_GROWN; one at a time */
 };
 
 struct core_action {
@@ -372,6 +388,12 @@ const struct core_actions *core_step (struct core *core,
 /* When EV_TICK is due; UINT64_MAX: not at all. */
 uint64_t core_deadline (const struct core *core);
 
+/* The volume's size in bytes that counts for clients now: durable on this
+ * node, and on every other one that must hold what is answered.  Never less
+ * than before.
+ */
+uint64_t core_size (const struct core *core);
+
 /* For ACT_PERSIST_SB, ACT_SEND, ACT_PERSIST_MAP. */
 const struct gen_record *core_record (const struct core *core);
 const struct wire_hello *core_hello (const struct core *core);
@@ -417,6 +439,15 @@ struct core_verify {
   } list[CORE_DIFFERENCES];
 };
 
+/* The last growth that this node's administrator has asked for. */
+struct core_resize {
+  bool active;
+  const char *ended;   /* why it came to nothing; NULL: it came true */
+  uint64_t started_ms; /* 0: there was none since the start */
+  uint64_t from_bytes, to_bytes;
+  uint64_t disk_bytes; /* of the block device that is too small; 0: none */
+};
+
 /* A copy of what status shows. */
 struct core_view {
   enum core_state state;
@@ -433,7 +464,7 @@ struct core_view {
   bool linked;                /* a link is up and decided */
   bool resyncing;             /* source of a resync or reconcile */
   enum core_state peer_state; /* as far as known; waiting: unknown */
-  struct gen_record record;
+  struct gen_record record;   /* its size: the one that counts now */
   uint64_t dirty_bytes;
   uint64_t resync_done_bytes;
   uint64_t resync_total_bytes;
@@ -442,6 +473,8 @@ struct core_view {
   uint32_t conns;
   uint64_t rtt_ms; /* of the last answered ping */
   struct core_verify verify;
+  struct core_resize resize;
+  uint64_t growing_to; /* this copy is being made so large; 0: it is not */
   /* With ARBITER_ETCD: */
   bool arbiter_known;       /* etcd has answered since the start */
   bool arbiter_reached;     /* and the last time it was asked */
@@ -455,7 +488,7 @@ struct core_view {
 void core_view (const struct core *core, struct core_view *view);
 
 /* Counts the steps that changed state or reason, the link, the durable
- * generation, or whether a resync is under way.
+ * generation, the size, or whether a resync is under way.
  */
 uint64_t core_news (const struct core *core);
 

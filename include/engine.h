@@ -59,6 +59,9 @@ void engine_end_requests (struct engine *engine);
 void engine_stop (struct engine *engine);
 void engine_free (struct engine *engine);
 
+/* Bytes that the volume has now, for who opens it now; never less than
+ * before.
+ */
 uint64_t engine_size (const struct engine *engine);
 
 /* A client connection.  NULL with errno when this node does not serve it
@@ -128,6 +131,7 @@ struct engine_status {
   struct core_view view;
   char reason[ENGINE_REASON]; /* as in view, with more */
   bool healthy; /* nothing has to be done about this node (docs/metrics.md) */
+  char resize_ended[ENGINE_REASON]; /* why a growth came to nothing, or "" */
   char peer_address[256];
   enum core_arbiter arbiter;
   enum core_durability durability;
@@ -170,6 +174,7 @@ enum engine_event_kind {
   EVENT_LINK,
   EVENT_RESYNC,
   EVENT_GENERATION,
+  EVENT_SIZE,
 };
 
 struct engine_event {

@@ -98,7 +98,12 @@ enum {
   /* source: make all that you have durable; arg = 1, 2, 3, ... on each */   \
   /* link; target: up to the flush with this arg it is */                    \
   X (WIRE_FLUSH, "flush", false)                                             \
-  X (WIRE_FLUSHED, "flushed", false)
+  X (WIRE_FLUSHED, "flushed", false)                                         \
+  /* primary: make your copy larger, durably; arg = its new size in bytes */ \
+  X (WIRE_RESIZE, "resize", false)                                           \
+  /* backup: arg = enum wire_resized; offset = the size that is durable */   \
+  /* here now, or bytes that my disk has with WIRE_RESIZED_SMALL */          \
+  X (WIRE_RESIZED, "resized", false)
 #define WIRE_TYPE_ENUM(name, word, payload) name,
 enum wire_type { WIRE_TYPES (WIRE_TYPE_ENUM) WIRE_TYPE_COUNT };
 
@@ -116,6 +121,15 @@ enum wire_switch {
 enum wire_deny {
   WIRE_DENY_BUSY,
   WIRE_DENY_PLAIN, /* clients without a proxy are connected */
+};
+
+/* arg of RESIZED; what is unknown counts as an error */
+enum wire_resized {
+  WIRE_RESIZED_DONE,
+  WIRE_RESIZED_SMALL, /* my block device is smaller than that */
+  WIRE_RESIZED_SPACE, /* my file system takes no such file */
+  WIRE_RESIZED_MAP,   /* the region map would be too large */
+  WIRE_RESIZED_ERROR, /* my disk gave an error */
 };
 
 /* arg of BYE beyond the verdicts */

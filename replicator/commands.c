@@ -211,6 +211,21 @@ on_resync (struct engine *engine, json_t *request)
   return do_wish (engine, &(struct core_wish){ .kind = ADMIN_RESYNC });
 }
 
+static json_t *
+on_resize (struct engine *engine, json_t *request)
+{
+  const char *command;
+  json_int_t size;
+
+  if (json_unpack (request, "{s:s, s:I !}", "command", &command, "size",
+                   &size) == -1 ||
+      size <= 0)
+    return commands_refusal ("resize takes \"size\", a number of bytes");
+  return do_wish (
+    engine,
+    &(struct core_wish){ .kind = ADMIN_RESIZE, .size = (uint64_t) size });
+}
+
 static const struct {
   const char *name;
   json_t *(*handle) (struct engine *engine, json_t *request);
@@ -219,7 +234,7 @@ static const struct {
   { "switchover", on_switchover }, { "promote", on_promote },
   { "discard", on_discard },       { "verify", on_verify },
   { "pause", on_pause },           { "resume", on_resume },
-  { "resync", on_resync },
+  { "resync", on_resync },         { "resize", on_resize },
 };
 
 static json_t *

@@ -89,6 +89,8 @@ not_yet (const struct core *core)
     return "the link is being settled";
   if (core->sync != SYNC_OFF && core_is_primary (core))
     return "blocks that were in flight are being reconciled";
+  if (resize_runs (core))
+    return "the volume is being grown";
   if (core->change != GEN_NONE || !core_settled (core) || !core_synced (core) ||
       !core->peer_joined || core->switching != SWITCH_NONE)
     return "another change is under way";
@@ -202,8 +204,10 @@ no_force (const struct core *core)
   if (core->phase == LINK_DECIDED && core->relation == REL_TARGET)
     return "the peer is connected and has the newer copy";
   if (core->admin.attempt != 0 && core->attempt_held >= core->admin.attempt)
-    return "the peer is there and has the newer copy, but the link is paused: "
-           "say duetctl resume, or stop the peer first";
+    return core->refusal != NULL
+      ? core->refusal
+      : "the peer is there and has the newer copy, but the link is paused: "
+        "say duetctl resume, or stop the peer first";
   if (!record->both && record->answered && !record->discard)
     return "this node is alone in its generation and serves: there is nothing "
            "to force";
@@ -571,6 +575,9 @@ admin_advance (struct core *core)
   case ADMIN_PAUSE: advance_pause (core); break;
   case ADMIN_RESUME: answer_now (core, resume (core)); break;
   case ADMIN_RESYNC: advance_resync (core); break;
+  case ADMIN_RESIZE:
+    answer_now (core, resize_begin (core, &core->admin.wish));
+    break;
   case ADMIN_KINDS: break;
   }
 }

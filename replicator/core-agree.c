@@ -137,7 +137,7 @@ link_decide (struct core *core)
   link_deadline_in (core);
   if (verdict == GEN_SOURCE)
     pause_take_back (core);
-  if (pause_holds (core, verdict))
+  if (pause_holds (core, verdict) || resize_meet (core, verdict))
     return;
   if (verdict <= GEN_CREATE_PEER && core->record.peer != peer->node) {
     core->record.peer = peer->node;
@@ -304,7 +304,7 @@ on_switch_request (struct core *core, uint64_t how)
     core->switching = SWITCH_NONE;
   if (!fits || core->switching != SWITCH_NONE || core->yield_asked ||
       (mine &&
-       (core->sync != SYNC_OFF || !core->peer_joined ||
+       (core->sync != SYNC_OFF || !core->peer_joined || resize_runs (core) ||
         (client_any_plain (core) && !(how & WIRE_SWITCH_END_PLAIN))))) {
     link_send (core, WIRE_SWITCH_DENY)->frame.arg = admin_why_denied (core);
     return;
@@ -324,6 +324,11 @@ on_switch_grant (struct core *core)
   if (core->switching == SWITCH_NONE || core->failed_now ||
       core->change != GEN_NONE) {
     link_drop_now (core, "the switch came too late");
+    return;
+  }
+  /* It would serve what the peer has no room for. */
+  if (core->peer_hello.record.size < core->size) {
+    link_drop_now (core, RESIZE_PEER_SMALLER);
     return;
   }
   core->change_link = core->link;

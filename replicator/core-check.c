@@ -39,7 +39,7 @@ check_request (const struct core *core, uint32_t slot)
 
   assert (core->conns[r->conn].state == CONN_OPEN ||
           core->conns[r->conn].state == CONN_ENDED);
-  assert (r->offset + r->length <= core->record.size);
+  assert (r->offset + r->length <= core->size);
   assert (ranges_entered (core->ranges, slot) ==
           (holds || r->state == R_LOCKING));
   if (holds)
@@ -154,6 +154,7 @@ core_check (const struct core *core)
   check_requests (core);
   check_link (core);
   check_generation (core);
+  resize_check (core);
   lease_check (core);
   etcd_check (core);
   ranges_check (core->ranges);

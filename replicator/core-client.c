@@ -269,8 +269,8 @@ on_request (struct core *core, const struct core_event *event)
   assert (r->state == R_FREE);
   if (conn->state != CONN_OPEN || core->stopping)
     error = core->failed_now && !core->record.both ? EIO : ESHUTDOWN;
-  else if (event->request.offset > core->record.size ||
-           event->request.length > core->record.size - event->request.offset)
+  else if (event->request.offset > core->size ||
+           event->request.length > core->size - event->request.offset)
     error = event->request.kind == REQ_READ ? EINVAL : ENOSPC;
   if (error != 0) {
     action = core_emit (core, ACT_COMPLETE);

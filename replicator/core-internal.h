@@ -14,6 +14,7 @@
  *   core-target.c    and the target, or backup
  *   core-pace.c      how many chunks may be on their way
  *   core-pause.c     a link that the operator has paused
+ *   core-resize.c    the volume grows
  *   core-flush.c     durability=flush: what is written and not durable
  *   core-disk.c      a disk that does not answer
  *   core-admin.c     the administrator's commands
@@ -229,12 +230,47 @@ struct verify {
   uint64_t wait_ms; /* no chunk before */
 };
 
+/* Where a growth is (core-resize.c). */
+enum grow_phase {
+  GROW_OFF,
+  GROW_NOTING,  /* that it was begun is being made durable */
+  GROW_MAKING,  /* ACT_GROW is out */
+  GROW_MADE,    /* for the operator: the peer is to be asked */
+  GROW_ASKED,   /* and was */
+  GROW_SAVING,  /* the new size is being made durable */
+  GROW_UNDOING, /* ACT_GROW with the old size is out */
+};
+
+enum grow_cause {
+  GROW_BY_OPERATOR, /* of this node, the primary */
+  GROW_BY_PEER,     /* the primary's word */
+  GROW_TO_MEET,     /* the peer's copy is larger */
+  GROW_FOR_NOTHING, /* the operator's, given up */
+};
+
+struct grow {
+  enum grow_phase phase;
+  enum grow_cause cause;
+  uint64_t to;        /* bytes */
+  uint64_t version;   /* of the superblock that is waited for */
+  uint64_t begun_ms;  /* ACT_GROW */
+  uint32_t link;      /* on which it began */
+  struct marks *room; /* for the new size, until it is the node's */
+  struct core_resize view;
+  uint64_t wanted; /* by the primary, bytes; 0: nothing */
+  /* Copies that met and differ in size. */
+  uint64_t met;       /* the peer's, the last time; 0: equal */
+  uint64_t retry_ms;  /* no growth to meet it before */
+  const char *failed; /* why the last one came to nothing */
+};
+
 /* What was told last (core-news.c). */
 struct news {
   enum core_state state;
   const char *reason;
   bool linked, resyncing;
   struct gen_id gen;
+  uint64_t size;
 };
 
 enum {
@@ -312,6 +348,7 @@ struct flush {
 struct core {
   struct core_config config;
   struct gen_record record; /* as wanted on disk */
+  uint64_t size;            /* of the volume, durable: what counts */
   struct wire_hello hello;  /* scratch for HELLO and ADOPT */
   uint64_t now_ms;
   uint64_t wall_s;
@@ -435,6 +472,7 @@ struct core {
   struct admin admin;
   struct verify verify;
   struct flush flush;
+  struct grow grow;
 
   struct ranges *ranges; /* tags: requests, then chunks */
   struct marks *marks;
@@ -465,6 +503,19 @@ struct core {
 #define PAUSED_THERE \
   "the link is paused by the peer's operator: say duetctl resume there"
 
+/* Reasons of copies that differ in size (core-resize.c). */
+#define RESIZE_GROWING \
+  "the peer's copy is larger: this one grows to its size before they link"
+#define RESIZE_PEER_SMALLER                                                 \
+  "the peer's copy is smaller, and grows before they link: if that lasts, " \
+  "its status says why it cannot"
+#define RESIZE_SMALL_HERE                                                   \
+  "this node's disk is too small for the volume's new size: make the disk " \
+  "larger"
+#define RESIZE_SMALL_THERE                                                  \
+  "the peer's disk is too small for the volume's new size: make that disk " \
+  "larger, then ask again"
+
 /* core.c */
 uint64_t core_random (struct core *core);
 struct core_action *core_emit (struct core *core, enum core_action_type type);
@@ -481,6 +532,8 @@ void core_begin_change (struct core *core, enum gen_kind kind, uint64_t client,
 void core_enter_change (struct core *core, enum gen_kind kind);
 void core_fail (struct core *core, int error, const char *reason);
 enum core_state core_state_of (const struct core *core, const char **reason);
+void core_late_reason (const struct core *core, enum core_state state,
+                       const char **reason);
 
 /* core-link.c */
 struct core_action *link_send (struct core *core, enum wire_type type);
@@ -555,6 +608,19 @@ bool pause_fits (const struct core *core);
 void pause_end (struct core *core);
 bool pause_holds (struct core *core, enum gen_verdict verdict);
 const char *pause_reason (const struct core *core);
+
+/* core-resize.c */
+void resize_keep (struct gen_record *record, const struct gen_record *now);
+bool resize_runs (const struct core *core);
+const char *resize_begin (struct core *core, const struct core_wish *wish);
+void on_resize (struct core *core, uint64_t to);
+void on_resized (struct core *core, uint64_t result, uint64_t bytes);
+bool resize_meet (struct core *core, enum gen_verdict verdict);
+bool resize_is_long (const struct core *core);
+void resize_link_lost (struct core *core);
+void on_grown (struct core *core, const struct core_event *event);
+void resize_advance (struct core *core);
+void resize_check (const struct core *core);
 
 /* core-flush.c */
 bool core_by_flush (const struct core *core);

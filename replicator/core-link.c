@@ -81,6 +81,7 @@ link_lose (struct core *core, const char *reason)
   lease_reset (core);
   sync_reset (core);
   flush_link_lost (core);
+  resize_link_lost (core);
   if (core->record.both) {
     client_end (core, false, ESHUTDOWN);
     /* A plain connection that is still open was served by this process
@@ -230,6 +231,8 @@ on_link_up (struct core *core, const struct core_event *event)
   if (core->failed_now || core->stopping)
     link_bye (core, core->failed_now ? WIRE_BYE_STORE : WIRE_BYE_STOP,
               "this node does not take part");
+  else if (resize_is_long (core))
+    link_bye (core, WIRE_BYE_DEADLINE, "this node's copy is being grown");
 }
 
 /* ------------------------------------------------------------- frames */
@@ -313,6 +316,8 @@ on_decided_frame (struct core *core, const struct core_event *event)
   case WIRE_RECEIVED: on_received (core, frame->seq); break;
   case WIRE_FLUSH: on_flush (core, frame->arg); break;
   case WIRE_FLUSHED: on_flushed (core, frame->arg); break;
+  case WIRE_RESIZE: on_resize (core, frame->arg); break;
+  case WIRE_RESIZED: on_resized (core, frame->arg, frame->offset); break;
   case WIRE_HASH_REQUEST:
     if (core->relation != REL_TARGET &&
         (core->relation != REL_SYNC || core_is_primary (core))) {
@@ -448,7 +453,8 @@ advance_alone (struct core *core)
 void
 link_advance (struct core *core)
 {
-  if (core->phase == LINK_DRAINING && core_drained (core)) {
+  if (core->phase == LINK_DRAINING && core_drained (core) &&
+      !resize_runs (core)) {
     link_fill_hello (core);
     core->phase = LINK_HELLO;
     link_send (core, WIRE_HELLO_FRAME);

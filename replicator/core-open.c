@@ -64,8 +64,10 @@ open_by_new_generation (struct core *core, struct conn *conn, bool own)
       conn->attempt = link_attempt (core);
     if (core->attempt_held >= conn->attempt)
       return ANSWER (OPEN_NO,
-                     "the peer is there and has the newer copy, but "
-                     "the link is paused: say duetctl resume");
+                     core->refusal != NULL
+                       ? core->refusal
+                       : "the peer is there and has the newer copy, but "
+                         "the link is paused: say duetctl resume");
     if (core->attempt_failed < conn->attempt)
       return ANSWER (OPEN_WAIT, "trying to reach the peer");
   }

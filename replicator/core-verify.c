@@ -36,6 +36,8 @@ verify_begin (struct core *core, const struct core_wish *wish)
     return "the copies can be compared only while both nodes are in sync";
   if (!core_is_primary (core))
     return "this node is not primary: ask the other one";
+  if (resize_runs (core))
+    return "the volume is being grown: ask again when that has ended";
   core->verify = (struct verify){
     .view = { .active = true,
               .repair = wish->repair,

@@ -52,7 +52,9 @@ core_new (const struct core_config *config, const struct gen_record *record,
   if (config->durability == DURABILITY_FLUSH)
     assert (config->flush_bytes > 0 && config->flush_ms > 0);
   core->config = *config;
+  assert (record->grow_to == 0); /* the store has cut it back */
   core->record = *record;
+  core->size = record->size;
   core->random = config->boot;
   core->marks = marks_new (record->size, record->region_size);
   core->ranges = ranges_new (CORE_REQUESTS_MAX + CORE_CHUNKS_MAX);
@@ -78,6 +80,7 @@ core_free (struct core *core)
   if (core == NULL)
     return;
   marks_free (core->marks);
+  marks_free (core->grow.room);
   ranges_free (core->ranges);
   free (core);
 }
@@ -311,8 +314,10 @@ core_fail (struct core *core, int error, const char *reason)
    * must not stand in the peer's way.  (What etcd knows of was told.)
    */
   if (core->change != GEN_NONE && core->change != GEN_CREATE &&
-      !core->change_adopts && !core_by_etcd (core))
+      !core->change_adopts && !core_by_etcd (core)) {
+    resize_keep (&core->previous, &core->record);
     core->record = core->previous;
+  }
   core->change = GEN_NONE;
   if (core->record.data == DATA_CURRENT || core->record.data == DATA_SYNCING) {
     core->record.data = DATA_FAILED;
@@ -466,9 +471,9 @@ core_state_of (const struct core *core, const char **reason)
 }
 
 /* What is late, if anything, is the reason that users look for. */
-static void
-late_reason (const struct core *core, enum core_state state,
-             const char **reason)
+void
+core_late_reason (const struct core *core, enum core_state state,
+                  const char **reason)
 {
   if (state == STATE_FAILED || state == STATE_DIVERGED)
     return;
@@ -518,6 +523,7 @@ core_view (const struct core *core, struct core_view *view)
     .conns = core->conns_used,
     .rtt_ms = core->rtt_ms,
     .verify = core->verify.view,
+    .resize = core->grow.view,
     .arbiter_known = core->etcd.known,
     .arbiter_reached = core->etcd.reached,
     .attempt = (enum gen_kind) core->record.attempt.kind,
@@ -526,32 +532,18 @@ core_view (const struct core *core, struct core_view *view)
     .disk_late_ms = disk_late_ms (core),
     .unflushed_bytes = core->flush.wrote - core->flush.safe,
   };
+  view->record.size = core->size;
+  if (resize_runs (core) && core->grow.phase != GROW_UNDOING)
+    view->growing_to = core->grow.to;
   view->diverged = core->phase == LINK_DECIDED &&
     core->relation == REL_DIVERGED;
   if (view->diverged)
     view->fork = gen_fork (&core->record, &core->peer_hello.record);
   view->state = core_state_of (core, &view->reason);
-  late_reason (core, view->state, &view->reason);
+  core_late_reason (core, view->state, &view->reason);
   view->refused = core->refusal != NULL && view->reason == core->refusal;
   if (view->refused)
     view->peer_size_bytes = core->peer_hello.record.size;
-}
-
-static void
-report_state (struct core *core)
-{
-  const char *reason = NULL;
-  enum core_state state = core_state_of (core, &reason);
-
-  /* What becomes of it while it ends is no news. */
-  if (core->stopping)
-    return;
-  late_reason (core, state, &reason);
-  if (state == core->shown_state && reason == core->shown_reason)
-    return;
-  core->shown_state = state;
-  core->shown_reason = reason;
-  core_emit (core, ACT_STATE)->reason = reason;
 }
 
 /* ------------------------------------------------------------ the step */
@@ -595,6 +587,7 @@ core_advance (struct core *core)
 
   do {
     again = finish_change (core);
+    resize_advance (core); /* before a hello that waits for it */
     link_advance (core);
     etcd_advance (core);
     target_advance (core);
@@ -610,7 +603,6 @@ core_advance (struct core *core)
     assert (++rounds < 8);
   } while (again);
   pump_persist (core);
-  report_state (core);
   news_advance (core);
 }
 
@@ -707,6 +699,7 @@ dispatch (struct core *core, const struct core_event *event)
   case EV_LINK_CLOSING: on_link_closing (core, event); break;
   case EV_ARBITER: on_arbiter (core, event); break;
   case EV_STORE_FLUSHED: on_store_flushed (core, event); break;
+  case EV_GROWN: on_grown (core, event); break;
   }
 }
 

@@ -116,6 +116,22 @@ show_resync (FILE *out, const json_t *status)
   fprintf (out, "\n");
 }
 
+/* A growth that goes on, or the last one if it came to nothing. */
+static void
+show_resize (FILE *out, const json_t *status)
+{
+  const json_t *resize = json_object_get (status, "resize");
+  const char *ended = json_string_value (json_object_get (resize, "ended"));
+  char size[SIZE_TEXT];
+
+  if (number (status, "growing_to_bytes") > 0)
+    fprintf (out, "growing     to %s\n",
+             size_text (number (status, "growing_to_bytes"), size));
+  else if (ended != NULL)
+    fprintf (out, "resize      not to %s: %s\n",
+             size_text (number (resize, "to_bytes"), size), ended);
+}
+
 static void
 show_requests (FILE *out, json_t *requests)
 {
@@ -184,6 +200,7 @@ show_status (FILE *out, const json_t *status)
     fprintf (out, "unflushed   %s\n",
              size_text (number (status, "unflushed_bytes"), buffer));
   show_resync (out, status);
+  show_resize (out, status);
   show_requests (out, json_object_get (status, "requests"));
   show_costs (out, status);
 }

@@ -261,6 +261,13 @@ verify_node (const struct options *options)
                      (options->given & TAKES_JSON) != 0);
 }
 
+static int
+resize_volume (const struct options *options)
+{
+  return run_resize (options->socket, options->word,
+                     (options->given & TAKES_JSON) != 0);
+}
+
 /* ----------------------------------------------------------------- wait */
 
 static uint64_t
@@ -385,6 +392,8 @@ static const struct {
     TAKES_JSON | TAKES_REPAIR | TAKES_STOP | TAKES_RATE, verify_node },
   { "resync", NULL, "compare and send all of the peer's copy: --full",
     TAKES_JSON | TAKES_FULL | TAKES_YES, run_resync },
+  { "resize", "SIZE", "make the volume larger, while it is in use", TAKES_JSON,
+    resize_volume },
   { "pause", NULL, "drop the link and make none; the primary goes on alone",
     TAKES_JSON, run_pause },
   { "resume", NULL, "let the link come about again", TAKES_JSON, run_resume },
@@ -398,6 +407,7 @@ static void
 show_help (void)
 {
   printf ("Usage: duetctl -s SOCKET COMMAND [OPTION...]\n"
+          "       duetctl -s SOCKET resize SIZE\n"
           "       duetctl dump-meta FILE [--json]\n"
           "\n"
           "Ask a duet node, or tell it what to do.  SOCKET is what the node\n"

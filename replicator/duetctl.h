@@ -8,6 +8,7 @@
  *   duetctl-status.c  the table of a status
  *   duetctl-events.c  a line for each change
  *   duetctl-verify.c  a comparison, watched to its end
+ *   duetctl-resize.c  the volume made larger, and what follows from it
  *   duetctl-meta.c    what a metadata file says, without a node
  */
 #ifndef DUET_DUETCTL_H
@@ -61,6 +62,11 @@ int follow_events (const char *path, bool json, bool once);
 
 /* Begin with REQUEST, which is taken, and wait for the end; exit status. */
 int run_verify (const char *path, json_t *request, bool json);
+
+/* Make the volume SIZE large, in nbdkit's notation, and wait for the end;
+ * exit status.
+ */
+int run_resize (const char *path, const char *size, bool json);
 
 /* Show the metadata file PATH, whether a node runs on it or not; exit
  * status: EXIT_REFUSED if a node could not start with it.

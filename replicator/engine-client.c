@@ -383,9 +383,9 @@ read_freely (struct engine_conn *conn, void *buffer, uint64_t length,
 {
   struct engine *engine = conn->engine;
   uint64_t number = atomic_load (&engine->free_reads);
+  uint64_t size = atomic_load (&engine->size);
 
-  return number != 0 && offset <= engine->size &&
-    length <= engine->size - offset &&
+  return number != 0 && offset <= size && length <= size - offset &&
     store_read_cached (engine->store, buffer, offset, length) &&
     engine_now_ms () < atomic_load (&engine->deadline_ms) &&
     atomic_load (&engine->free_reads) == number && atomic_load (&conn->open);

@@ -17,6 +17,7 @@ static const char *const kind_names[] = {
   [EVENT_LINK] = "link",
   [EVENT_RESYNC] = "resync",
   [EVENT_GENERATION] = "generation",
+  [EVENT_SIZE] = "size",
 };
 
 const char *
@@ -101,6 +102,17 @@ tell_generation_locked (struct engine *engine, const struct gen_record *record)
                          : "this node is the only member");
 }
 
+static void
+tell_size_locked (struct engine *engine, uint64_t before, uint64_t size)
+{
+  struct engine_event *event = add_locked (engine, EVENT_SIZE);
+
+  snprintf (event->text, ENGINE_REASON,
+            "the volume has grown from %" PRIu64 " to %" PRIu64 " bytes",
+            before, size);
+  engine_log (engine, "%s", event->text);
+}
+
 void
 engine_news_locked (struct engine *engine)
 {
@@ -120,6 +132,8 @@ engine_news_locked (struct engine *engine)
     tell_link_locked (engine, &view);
   if (!gen_id_equal (gen, events->gen))
     tell_generation_locked (engine, &view.record);
+  if (view.record.size != before.record.size)
+    tell_size_locked (engine, before.record.size, view.record.size);
   if (view.state != before.state || view.reason != before.reason) {
     engine_reason_locked (engine, &view, reason);
     memcpy (add_locked (engine, EVENT_STATE)->text, reason, sizeof reason);

@@ -137,7 +137,7 @@ struct engine {
   struct jobs *chunk_jobs; /* resync reads */
   struct arbiter *arbiter; /* NULL: arbiter=client */
   struct jobs *key_jobs;   /* calls to it, one thread */
-  uint64_t size;
+  _Atomic uint64_t size;   /* that clients get, written under LOCK */
 
   pthread_mutex_t lock;
   /* lock: */

@@ -182,6 +182,20 @@ is_healthy (const struct core_view *view)
   }
 }
 
+static void
+fill_resize (struct engine_status *status)
+{
+  const struct core_resize *resize = &status->view.resize;
+
+  if (resize->ended == NULL)
+    return;
+  if (resize->disk_bytes == 0)
+    snprintf (status->resize_ended, ENGINE_REASON, "%s", resize->ended);
+  else
+    snprintf (status->resize_ended, ENGINE_REASON, "%s (it has %llu bytes)",
+              resize->ended, (unsigned long long) resize->disk_bytes);
+}
+
 void
 engine_status (struct engine *engine, struct engine_status *status)
 {
@@ -196,6 +210,7 @@ engine_status (struct engine *engine, struct engine_status *status)
   status->rtt_us = engine->rtt_us;
   status->events = engine->events.count;
   pthread_mutex_unlock (&engine->lock);
+  fill_resize (status);
   status->healthy = is_healthy (&status->view);
   status->arbiter = engine->config.core.arbiter;
   status->durability = engine->config.core.durability;

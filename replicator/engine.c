@@ -8,6 +8,7 @@
  * thread resync reads.  Under the mutex a step only queues and wakes.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,6 +140,34 @@ run_sync_store (void *opaque)
 }
 
 static void
+run_grow (void *opaque)
+{
+  struct engine_job *job = opaque;
+  struct engine *engine = job->engine;
+  struct core_event event = { .type = EV_GROWN };
+  uint64_t size = job->action.length;
+  uint32_t region_size = job->record.region_size;
+
+  if (store_grow (engine->store, size, &event.bytes) == -1)
+    event.error = errno;
+  else if (size > job->record.size) {
+    event.room = marks_new (size, region_size);
+    if (event.room == NULL)
+      event.error = ENOMEM;
+  }
+  if (event.bytes != 0)
+    engine_log (engine,
+                "cannot make this copy %" PRIu64 " bytes long: its disk has "
+                "%" PRIu64,
+                size, event.bytes);
+  else if (event.error != 0)
+    engine_log (engine, "cannot make this copy %" PRIu64 " bytes long: %s",
+                size, strerror (event.error));
+  engine_step (engine, &event);
+  free (job);
+}
+
+static void
 run_look (void *opaque)
 {
   struct engine *engine = opaque;
@@ -207,7 +236,7 @@ job_locked (struct engine *engine, struct jobs *jobs, void (*run) (void *),
 
   job->version = action->version;
   job->action = *action;
-  if (action->type == ACT_PERSIST_SB)
+  if (action->type == ACT_PERSIST_SB || action->type == ACT_GROW)
     job->record = *core_record (engine->core);
   add_job (jobs, run, job);
 }
@@ -235,15 +264,18 @@ wake_request_locked (struct engine *engine, uint32_t slot)
   engine->woken[engine->woken_count++] = slot;
 }
 
-/* May reads go past the core, from now on, and how long?  An exchange,
- * because what comes after it may not be seen before it.
+/* How large is the volume for clients?  May reads go past the core, from
+ * now on, and how long?  An exchange, because what comes after it may not
+ * be seen before it.
  */
 static void
-publish_reads_locked (struct engine *engine)
+publish_locked (struct engine *engine)
 {
   bool is_free = core_reads_freely (engine->core);
 
   atomic_store (&engine->deadline_ms, core_deadline (engine->core));
+  if (atomic_load (&engine->size) != core_size (engine->core))
+    atomic_store (&engine->size, core_size (engine->core));
   if (is_free == (atomic_load (&engine->free_reads) != 0))
     return;
   atomic_exchange (&engine->free_reads,
@@ -306,6 +338,7 @@ carry_out_locked (struct engine *engine, const struct core_action *action)
   case ACT_FLUSH_STORE:
     job_locked (engine, engine->jobs, run_sync_store, action);
     break;
+  case ACT_GROW: job_locked (engine, engine->jobs, run_grow, action); break;
   case ACT_CHUNK:
     job_locked (engine, engine->chunk_jobs, run_chunk, action);
     break;
@@ -352,7 +385,7 @@ engine_step_locked (struct engine *engine, struct core_event *event)
     event->wall_s = (uint64_t) time (NULL);
     event->random = random_locked (engine);
     actions = core_step (engine->core, event);
-    publish_reads_locked (engine);
+    publish_locked (engine);
     for (i = 0; i < actions->count; i++)
       carry_out_locked (engine, &actions->list[i]);
     engine_news_locked (engine);
@@ -601,6 +634,11 @@ engine_start (struct engine *engine, char *error, size_t error_size)
                 "%u page(s) of the region map were damaged: the "
                 "regions they describe will be compared with the peer",
                 store_bad_pages (engine->store));
+  if (engine->config.size != 0 && engine->config.size < engine->size)
+    engine_log (engine,
+                "size=%" PRIu64 " is what the volume had once: it was grown, "
+                "and has %" PRIu64 " bytes now",
+                engine->config.size, (uint64_t) engine->size);
   pthread_mutex_lock (&engine->lock);
   engine_started_locked (engine);
   engine_step_locked (engine, &start);
@@ -641,6 +679,7 @@ engine_stop (struct engine *engine)
     control_stop (engine->control);
   if (engine->arbiter != NULL)
     arbiter_stop (engine->arbiter);
+  store_stop_growing (engine->store);
   pthread_mutex_lock (&engine->lock);
   engine->keys_ended = true;
   running = engine->running;

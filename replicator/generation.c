@@ -412,7 +412,8 @@ gen_decide (const struct gen_record *me, const struct gen_record *peer)
     return GEN_REFUSE_SELF;
   if (me->region_size != peer->region_size)
     return GEN_REFUSE_REGION;
-  if (me->size != peer->size)
+  if (me->size != peer->size &&
+      (me->data == DATA_BLANK || peer->data == DATA_BLANK))
     return GEN_REFUSE_SIZE;
 
   if (me->data == DATA_BLANK && peer->data == DATA_BLANK)

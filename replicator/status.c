@@ -165,6 +165,21 @@ verify_json (const struct engine_status *status)
     number (verify->different_bytes), "differences", differences_json (verify));
 }
 
+/* The growth under way that this node was asked for, or the last one. */
+static json_t *
+resize_json (const struct engine_status *status)
+{
+  const struct core_resize *resize = &status->view.resize;
+  bool ended = status->resize_ended[0] != '\0';
+
+  if (resize->started_ms == 0)
+    return json_null ();
+  return json_pack ("{s:b, s:o, s:o, s:s?}", "active", (int) resize->active,
+                    "from_bytes", number (resize->from_bytes), "to_bytes",
+                    number (resize->to_bytes), "ended",
+                    ended ? status->resize_ended : NULL);
+}
+
 static json_t *
 figures_json (const struct engine_figures *figures)
 {
@@ -258,7 +273,7 @@ status_json (const struct engine_status *status)
 
   return json_pack (
     "{s:o, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
-    " s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:s?, s:s, s:o}",
+    " s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:s?, s:s, s:o, s:o, s:o}",
     "volume", id_or_null (record->volume), "node", id_json (record->node),
     "state", core_state_name (view->state), "reason", status->reason, "serving",
     (int) view->serving, "generation", generation_json (record), "members",
@@ -272,5 +287,7 @@ status_json (const struct engine_status *status)
     "in_flight", number (view->requests), "link", link_json (status), "arbiter",
     arbiter_json (status), "paused", paused_by (view), "durability",
     status->durability == DURABILITY_FLUSH ? "flush" : "write",
-    "unflushed_bytes", number (view->unflushed_bytes));
+    "unflushed_bytes", number (view->unflushed_bytes), "resize",
+    resize_json (status), "growing_to_bytes",
+    view->growing_to != 0 ? number (view->growing_to) : json_null ());
 }

@@ -139,7 +139,8 @@ START_TEST (status_has_the_keys_and_values)
     "  \"reason\": \"http://x: no answer in time\", \"attempt\": \"join\","
     "  \"lease_left_ms\": 500, \"grace_left_ms\": 0},"
     " \"paused\": \"this\","
-    " \"durability\": \"write\", \"unflushed_bytes\": 0}",
+    " \"durability\": \"write\", \"unflushed_bytes\": 0,"
+    " \"resize\": null, \"growing_to_bytes\": null}",
     0, NULL);
   ck_assert_ptr_nonnull (expected);
   ck_assert_int_eq (json_equal (answer, expected), 1);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * check-etcd.h: one core with arbiter=etcd and a world of one step at a
- * time, for check-etcd.c, check-lease.c and check-pause.c.  Files and syncs
- * are durable at once unless a test holds them; the peer and etcd are what
- * the test says.
+ * time, for check-etcd.c, check-lease.c, check-pause.c and check-resize.c.
+ * Files and syncs are durable at once unless a test holds them; the peer and
+ * etcd are what the test says.
  */
 #ifndef DUET_CHECK_ETCD_H
 #define DUET_CHECK_ETCD_H
@@ -39,6 +39,8 @@ static struct {
   int open_error, error;
   uint64_t ticket, revision, ping, local;
   struct arbiter_value asked;
+  uint64_t grow;           /* length of an ACT_GROW */
+  uint64_t word, word_arg; /* offset and arg of the newest RESIZE, RESIZED */
   uint32_t link;
   uint64_t tx;
   uint64_t frames; /* a bit for each type that was sent */
@@ -94,6 +96,11 @@ act (const struct core_action *action)
     w.frames |= UINT64_C (1) << action->frame.type;
     if (action->frame.type == WIRE_PING)
       w.ping = action->frame.arg;
+    if (action->frame.type == WIRE_RESIZE ||
+        action->frame.type == WIRE_RESIZED) {
+      w.word = action->frame.offset;
+      w.word_arg = action->frame.arg;
+    }
     break;
   case ACT_COMPLETE:
     w.complete = true;
@@ -104,6 +111,7 @@ act (const struct core_action *action)
     w.open_error = action->error;
     break;
   case ACT_LOCAL: w.local = action->slot + 1; break;
+  case ACT_GROW: w.grow = action->length; break;
   case ACT_ADMIN_DONE:
     w.told = true;
     w.error = action->error;
@@ -150,7 +158,7 @@ forget_actions (void)
   w.connect = w.read = w.swap = w.hello = w.bye = w.pong = false;
   w.complete = w.opened = w.told = false;
   w.frames = 0;
-  w.local = 0;
+  w.local = w.grow = 0;
 }
 
 /* Time goes on by MS, with a tick whenever one is due. */

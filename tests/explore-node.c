@@ -189,6 +189,7 @@ act (unsigned node, const struct core_action *action, struct gen_id gen_before)
   case ACT_ADMIN_DONE: break;
   case ACT_KEY_READ:
   case ACT_KEY_CAS:                     /* no etcd in this world */
+  case ACT_GROW:                        /* nobody wants a larger volume */
   case ACT_FLUSH_STORE: assert (false); /* durability=write */
   }
 }

@@ -364,7 +364,10 @@ on_finish_item (struct fuzz_input *input)
   unsigned how = (unsigned) fuzz_take (input, 1);
 
   if (world.pending_count > 0)
-    world_finish (&world, which % world.pending_count, how & 1 ? EIO : 0,
+    world_finish (&world, which % world.pending_count,
+                  how & 4     ? ENOSPC
+                    : how & 1 ? EIO
+                              : 0,
                   (how & 2) != 0);
 }
 
@@ -377,6 +380,7 @@ on_admin_item (struct fuzz_input *input)
   event.wish.kind = (enum core_admin) (wish % ADMIN_KINDS);
   event.wish.to = wish / 3 % 3;
   event.wish.end_plain = event.wish.repair = wish >= 128;
+  event.wish.size = core_size (world.core) + (wish & 64) * MARKS_CHUNK / 16;
   world.wishes++;
   world_step (&world, event);
 }

@@ -24,6 +24,7 @@ enum {
   WORLD_FRAMES = 8192, /* data frames in, at least CORE_SENT_MAX */
   WORLD_BEAT_MS = 100,
   WORLD_DEAD_MS = 500,
+  WORLD_SIZE_MAX = 64 * 1024 * 1024, /* bytes: nothing grows beyond */
 };
 
 struct world_request {
@@ -191,6 +192,31 @@ world_persist (struct world *world, const struct core_action *action)
   world_due (world, (struct core_event){ .type = EV_MAP_DURABLE });
 }
 
+/* It ends well unless the input says otherwise, or it is too large. */
+static inline void
+world_grow (struct world *world, const struct core_action *action)
+{
+  assert (action->length >= core_record (world->core)->size);
+  world_due (world,
+             (struct core_event){ .type = EV_GROWN, .bytes = action->length });
+}
+
+static inline void
+world_grown (struct world *world, struct core_event *event)
+{
+  const struct gen_record *record = core_record (world->core);
+  uint64_t size = event->bytes;
+
+  if (event->error == 0 && size > WORLD_SIZE_MAX)
+    event->error = E2BIG;
+  event->bytes = event->error == ENOSPC ? record->size : 0;
+  if (event->error != 0 || size == record->size)
+    return;
+  event->room = marks_new (size, record->region_size);
+  world->size = size;
+  world->pages = marks_pages (event->room);
+}
+
 static inline void
 world_chunk (struct world *world, const struct core_action *action)
 {
@@ -263,6 +289,7 @@ world_act (struct world *world, const struct core_action *action)
                (struct core_event){ .type = EV_STORE_SYNCED,
                                     .version = action->version });
     break;
+  case ACT_GROW: world_grow (world, action); break;
   case ACT_CHUNK: world_chunk (world, action); break;
   case ACT_CONNECT: world->dialing = true; break;
   case ACT_DROP_LINK: world_drop (world, action); break;
@@ -337,6 +364,7 @@ world_finish (struct world *world, uint32_t i, int error, bool fatal)
   case EV_SB_DURABLE: world->record_busy = false; break;
   case EV_MAP_DURABLE: world->map_busy = false; break;
   case EV_CHUNK_DONE: world->chunk_busy[event.slot] = false; break;
+  case EV_GROWN: world_grown (world, &event); break;
   case EV_CHUNK_FREE:
     world->chunk_queued[event.slot] = false;
     event.error = 0;

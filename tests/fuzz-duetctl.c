@@ -40,6 +40,7 @@ node_socket (void)
 /* clang-format off: the macros are for what stands above */
 #include "duetctl-ask.c"
 #include "duetctl-events.c"
+#include "duetctl-resize.c"
 #include "duetctl-status.c"
 #include "duetctl-text.c"
 #include "duetctl-verify.c"

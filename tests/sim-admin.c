@@ -17,6 +17,7 @@ static const char *const names[] = {
   [ADMIN_PAUSE] = "the link to be paused",
   [ADMIN_RESUME] = "the link to be made again",
   [ADMIN_RESYNC] = "a full resync",
+  [ADMIN_RESIZE] = "a larger volume",
 };
 
 static void
@@ -128,6 +129,7 @@ check_granted (struct sim *sim, const struct node *node)
   case ADMIN_PAUSE: check_paused (sim, node); break;
   case ADMIN_RESYNC: check_marked (sim, node); break;
   case ADMIN_RESUME:
+  case ADMIN_RESIZE:
   case ADMIN_VERIFY:
   case ADMIN_VERIFY_STOP:
   case ADMIN_KINDS: break;

@@ -404,6 +404,7 @@ check_complete (struct sim *sim, struct node *node,
     return;
   if (sim->model->arbiter == ARBITER_ETCD)
     etcd_check_served (sim, node->index, node->gen_before);
+  resize_answered (sim, node, op);
   /* A copy may fail in the very step that answers. */
   if (node->data_before != DATA_CURRENT)
     sim_fail (sim, "I7: %c serves a copy that is %s", 'A' + node->index,

@@ -168,6 +168,7 @@ adopt (struct sim *sim, struct client *client)
 
   client->live = true;
   client->node = nbd->node;
+  client->cells = nbd->cells;
   client->served = nbd->gen;
   client->keeper.boot = boot_of (nbd);
   if (client->keeper.kept != NULL)
@@ -500,7 +501,7 @@ opened (struct sim *sim, struct client *client, struct nbd *nbd,
 
   client->asking = NULL;
   client->ask = ROUTE_ASK_NONE;
-  if (message->error != 0) {
+  if (message->error != 0 || !resize_fits (sim, client, nbd)) {
     nbd_hang_up (sim, nbd);
     feed (sim, client, ROUTE_REFUSED, attempt);
     return;

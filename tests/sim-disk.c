@@ -77,6 +77,8 @@ disk_write (struct sim *sim, int node, uint32_t first, uint32_t count,
   uint32_t i;
   bool eager = sim_chance (sim, 16);
 
+  if (first + count > disk->cells)
+    sim_fail (sim, "%c writes behind the end of its file", 'A' + node);
   for (i = 0; i < count; i++) {
     disk->cache[first + i] = tags[i];
     disk->written[first + i]++;

@@ -422,6 +422,7 @@ strike (struct sim *sim, const struct fault *fault)
     "discard",
     "verify",
     "hold",
+    "resize",
     "etcd-cut",
     "etcd-down",
     "isolate",
@@ -454,6 +455,7 @@ strike (struct sim *sim, const struct fault *fault)
   case FAULT_FORCE: strike_wish (sim, fault, ADMIN_FORCE); break;
   case FAULT_VERIFY: strike_verify (sim, fault); break;
   case FAULT_HOLD: strike_hold (sim, fault); break;
+  case FAULT_RESIZE: resize_strike (sim, fault); break;
   case FAULT_DISCARD: strike_wish (sim, fault, ADMIN_DISCARD); break;
   case FAULT_ETCD_CUT:
   case FAULT_ETCD_DOWN:
@@ -614,6 +616,7 @@ fault_heal (struct sim *sim)
     disk->fail_read = disk->fail_write = disk->fail_space = false;
     disk->fail_sync = disk->fail_meta = false;
     disk->slow_us = 0;
+    disk->room = SIM_CELLS;
     node->etcd_cut_until = node->deaf_until = 0;
     if (node->alive) {
       core_view (node->core, &view);

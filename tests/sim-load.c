@@ -22,8 +22,9 @@ static void think (struct sim *sim, const struct sim_event *event);
 /* --- one request -------------------------------------------------------- */
 
 static void
-choose_range (struct sim *sim, struct op *op)
+choose_range (struct sim *sim, const struct client *client, struct op *op)
 {
+  uint32_t cells = client->cells;
   uint64_t dice = sim_below (sim, 100);
   uint32_t first, count;
 
@@ -33,11 +34,11 @@ choose_range (struct sim *sim, struct op *op)
     count = 1 + (uint32_t) sim_below (sim, 32);
   }
   else if (dice < 93) {
-    first = (uint32_t) sim_below (sim, sim->cells);
+    first = (uint32_t) sim_below (sim, cells);
     count = 1 + (uint32_t) sim_below (sim, 128);
   }
   else if (dice < 99) {
-    first = (uint32_t) sim_below (sim, sim->cells);
+    first = (uint32_t) sim_below (sim, cells);
     count = 1 + (uint32_t) sim_below (sim, 1400);
   }
   else {
@@ -49,10 +50,10 @@ choose_range (struct sim *sim, struct op *op)
     first -= first % SIM_BLOCK_CELLS;
     count += SIM_BLOCK_CELLS - count % SIM_BLOCK_CELLS;
   }
-  if (first >= sim->cells)
-    first = sim->cells - 1;
-  if (count > sim->cells - first)
-    count = sim->cells - first;
+  if (first >= cells)
+    first = cells - 1;
+  if (count > cells - first)
+    count = cells - first;
   op->first = first;
   op->count = count;
 }
@@ -104,14 +105,14 @@ new_op (struct sim *sim, struct client *client)
   if (sim->phase == PHASE_READ) {
     op->kind = OP_READ;
     op->first = sim->read_next;
-    op->count = sim->cells - op->first;
+    op->count = client->cells - op->first;
     if (op->count > READ_CELLS)
       op->count = READ_CELLS;
     sim->read_next += op->count;
   }
   else if (!choose_doubt (sim, client, op)) {
     op->kind = choose_kind (sim);
-    choose_range (sim, op);
+    choose_range (sim, client, op);
     if (op->kind != OP_READ && !proxy_has_room (client, op->count))
       op->kind = OP_FLUSH;
     if (op->kind == OP_FLUSH)
@@ -204,8 +205,10 @@ may_issue (const struct sim *sim, const struct client *client)
     return false;
   if (!client->proxied && !client->live)
     return false;
+  if (client->cells == 0) /* it was never served */
+    return false;
   if (sim->phase == PHASE_READ)
-    return sim->read_next < sim->cells;
+    return sim->read_next < client->cells;
   if (sim->phase != PHASE_RUN || sim->now_us < sim->idle_until)
     return false;
   return sim->op_count < quota (sim) ||

@@ -162,6 +162,9 @@ serve_request (struct sim *sim, struct node *node, struct nbd *nbd,
       break;
   if (slot == SIM_SLOTS)
     sim_fail (sim, "liveness: %c keeps all requests", 'A' + node->index);
+  if (op->first + op->count > nbd->cells)
+    sim_fail (sim, "op %u lies behind the end that client %d was shown",
+              number + 1, nbd->client);
   node->slots[slot] = (struct slot){ .used = true, .nbd = nbd, .op = number };
   flush_begins (sim, node, &node->slots[slot]);
   nbd->requests++;

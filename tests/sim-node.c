@@ -107,6 +107,7 @@ node_step (struct sim *sim, struct node *node, struct core_event *event)
   if (event->type == EV_CHUNK_DONE)
     admin_check_verify (sim, node);
   flush_note_step (node);
+  resize_check_step (sim, node);
   schedule_tick (sim, node, actions->more);
 }
 
@@ -425,7 +426,9 @@ node_init (struct sim *sim, int index)
   if (sim->model->arbiter == ARBITER_ETCD)
     node->drift *= 2;
   record->node = sim_random (sim) | 1;
-  record->size = cell_offset (sim->cells);
+  record->size = cell_offset (sim->first_cells);
+  node->disk.cells = sim->first_cells;
+  node->disk.room = SIM_CELLS;
   record->region_size = (uint32_t) cell_offset (sim->region_cells);
   record->data = DATA_BLANK;
   /* Now and then one of them is told to begin with the data it has. */
@@ -448,6 +451,7 @@ node_start (struct sim *sim, struct node *node)
     .flush_bytes = sim->flush.bytes,
     .flush_ms = sim->flush.ms,
   };
+  struct gen_record record;
 
   assert (!node->alive);
   sim_trace (sim, "%c: starts", 'A' + node->index);
@@ -459,7 +463,8 @@ node_start (struct sim *sim, struct node *node)
   node->disk.sync_failed = false;
   disk_open (sim, node->index);
   flush_note_start (sim, node);
-  node->core = core_new (&config, &node->disk.record, node->disk.map,
+  resize_start (sim, node, &record);
+  node->core = core_new (&config, &record, node->disk.map,
                          sizeof node->disk.map);
   assert (node->core != NULL);
   node_step (sim, node, &event);
@@ -504,6 +509,7 @@ node_crash (struct sim *sim, struct node *node, bool power)
   flush_note_end (sim, node);
   node->alive = false;
   /* Metadata and syncs under way may still have reached the disk. */
+  resize_crash (sim, node);
   if (node->record_busy && sim_chance (sim, 2))
     node->disk.record = node->record_next;
   if (node->map_busy && sim_chance (sim, 2)) {

@@ -81,6 +81,7 @@ replace (struct sim *sim, struct node *node)
     .data = DATA_BLANK,
   };
   memset (node->disk.map, 0, sizeof node->disk.map);
+  node->disk.cells = cell_at (record->size);
   disk_zero (sim, node->index, 0, sim->cells);
 }
 

@@ -67,6 +67,8 @@ plain_message (struct sim *sim, struct nbd *nbd, struct message *message)
   struct client *client = &sim->clients[nbd->client];
 
   if (message->type == MSG_OPENED && message->error == 0) {
+    resize_fits (sim, client, nbd);
+    client->cells = nbd->cells;
     client->asking = NULL;
     client->live = true;
     client->nbd[0] = nbd;

@@ -51,6 +51,7 @@ static const struct weight {
   { FAULT_DISCARD, 0, 8, 0, 1 },
   { FAULT_VERIFY, 2, 3, 2, 2 },
   { FAULT_HOLD, 3, 6, 0, 6 },
+  { FAULT_RESIZE, 5, 10, 3, 8 },
   { FAULT_ETCD_CUT, 0, 0, 0, 8 },
   { FAULT_ETCD_DOWN, 0, 0, 0, 4 },
   { FAULT_ISOLATE, 0, 0, 0, 8 },
@@ -106,14 +107,15 @@ static const enum core_action_type moments[] = {
   ACT_APPLY,      ACT_HASH,        ACT_PERSIST_SB, ACT_PERSIST_SB,
   ACT_PERSIST_SB, ACT_PERSIST_MAP, ACT_SYNC_STORE, ACT_SYNC_STORE,
   ACT_CHUNK,      ACT_CHUNK,       ACT_CONNECT,    ACT_STATE,
-  ACT_STATE,      ACT_CONN_ENDED,
+  ACT_STATE,      ACT_CONN_ENDED,  ACT_GROW,
 };
 
 /* Frames after which one is: there are few of them, and each is a turn. */
 static const enum wire_type turns[] = {
   WIRE_HELLO_FRAME,    WIRE_MARKS,        WIRE_ADOPT,      WIRE_ADOPTED,
   WIRE_SWITCH_REQUEST, WIRE_SWITCH_GRANT, WIRE_HASH_REPLY, WIRE_HANDOVER,
-  WIRE_NACK,           WIRE_YIELD,        WIRE_YIELDED,
+  WIRE_NACK,           WIRE_YIELD,        WIRE_YIELDED,    WIRE_RESIZE,
+  WIRE_RESIZED,
 };
 
 /* Actions more, with arbiter=etcd. */
@@ -236,6 +238,34 @@ plan_compared (struct sim *sim, const struct fault *first, struct fault *second)
   second->delay_us = 0;
 }
 
+/* While the volume grows, something happens to one of the nodes or the link:
+ * as one of them has begun, has its files ready, or is about to say so.
+ */
+static void
+plan_grown (struct sim *sim, struct fault *second)
+{
+  static const enum core_action_type steps[] = {
+    ACT_GROW, ACT_PERSIST_SB, ACT_SEND, ACT_SEND, ACT_SEND,
+  };
+  static const enum fault_kind ends[] = {
+    FAULT_CRASH, FAULT_POWER, FAULT_CUT, FAULT_CRASH, FAULT_SWITCH,
+  };
+
+  if (plan_random (sim, 2) == 0)
+    second->kind = ends[plan_random (sim, sizeof ends / sizeof ends[0])];
+  second->wait_us = plan_random (sim, 4) == 0 ? 0
+                                              : plan_random (sim, 3 * SIM_MS);
+  second->action = (int)
+    steps[plan_random (sim, sizeof steps / sizeof steps[0])];
+  second->frame = 0;
+  if (second->action == ACT_SEND)
+    second->frame = plan_random (sim, 4) == 0 ? WIRE_RESIZE : WIRE_RESIZED;
+  second->at = (int) plan_random (sim, SIM_NODES);
+  second->nth = 1;
+  second->delay_us = plan_random (sim, 2) == 0 ? plan_random (sim, 250)
+                                               : plan_random (sim, 1500);
+}
+
 /* Each run leaves out about half of the kinds (swarm testing, Groce et
  * al. 2012), so that those left meet each other more often; in a burst
  * they come close together.
@@ -280,6 +310,9 @@ fault_plan (struct sim *sim)
     if (sim->faults[i].kind == FAULT_VERIFY && i + 1 < sim->fault_count &&
         plan_random (sim, 3) == 0)
       plan_compared (sim, &sim->faults[i], &sim->faults[i + 1]);
+    if (sim->faults[i].kind == FAULT_RESIZE && i + 1 < sim->fault_count &&
+        plan_random (sim, 4) != 0)
+      plan_grown (sim, &sim->faults[i + 1]);
   }
   sim->fault_planned = sim->fault_count;
   if (sim->fault_count > sim->options.faults)

@@ -134,8 +134,10 @@ record_durable (struct sim *sim, const struct sim_event *event)
   node->record_busy = false;
   if (node->disk.fail_meta)
     done.error = EIO;
-  else
+  else {
+    resize_record (sim, node, &node->record_next);
     node->disk.record = node->record_next;
+  }
   check_map (sim);
   node_step (sim, node, &done);
 }
@@ -445,6 +447,8 @@ act_conn (struct sim *sim, struct node *node, const struct core_action *action)
   }
   if (action->error != 0)
     node->conns[action->slot] = NULL;
+  else
+    resize_shown (sim, node, nbd);
   nbd_opened (sim, nbd, action->error, gen_current (core_record (node->core)));
 }
 
@@ -468,7 +472,7 @@ trace_action (struct sim *sim, const struct node *node,
         NAME (ACT_PERSIST_SB) NAME (ACT_PERSIST_MAP) NAME (ACT_SYNC_STORE)
           NAME (ACT_CHUNK) NAME (ACT_CONNECT) NAME (ACT_DROP_LINK)
             NAME (ACT_STATE) NAME (ACT_ADMIN_DONE) NAME (ACT_KEY_READ)
-              NAME (ACT_KEY_CAS) NAME (ACT_FLUSH_STORE)
+              NAME (ACT_KEY_CAS) NAME (ACT_FLUSH_STORE) NAME (ACT_GROW)
   };
 #undef NAME
   const struct wire_frame *f = &action->frame;
@@ -510,7 +514,7 @@ shell_trace_event (struct sim *sim, const struct node *node,
     "connect-failed", "frame",        "applied",       "sb-durable",
     "map-durable",    "store-synced", "chunk-done",    "chunk-free",
     "hangup",         "stop",         "store-short",   "admin",
-    "link-closing",   "arbiter",      "store-flushed",
+    "link-closing",   "arbiter",      "store-flushed", "grown",
   };
 
   if (!sim_tracing (sim) || event->type == EV_TICK ||
@@ -568,6 +572,7 @@ shell_act (struct sim *sim, struct node *node, const struct core_action *action)
     node_wait_sync (sim, node,
                     (struct waiter){ WAIT_FLUSH, 0, action->version });
     break;
+  case ACT_GROW: resize_act (sim, node, action); break;
   case ACT_CHUNK: act_chunk (sim, node, action); break;
   case ACT_CONNECT: link_dial (sim, node, action->version); break;
   case ACT_DROP_LINK: act_drop_link (sim, node, action->link); break;

@@ -312,7 +312,8 @@ poll_heal (struct sim *sim, uint64_t elapsed_ms)
 {
   const char *why = "requests do not end";
 
-  if (check_converged (sim, &why) && load_idle (sim) && nodes_idle (sim)) {
+  if (check_converged (sim, &why) && load_idle (sim) && nodes_idle (sim) &&
+      !resize_goes_on (sim)) {
     enter (sim, PHASE_QUIET);
     return;
   }
@@ -340,6 +341,7 @@ poll_quiet (struct sim *sim, uint64_t elapsed_ms)
   }
   if (wait && elapsed_ms < QUIET_MS)
     return;
+  resize_check_end (sim);
   if (wait && !maps_clear (sim)) {
     if (elapsed_ms > 3 * QUIET_MS)
       sim_fail (sim, "liveness: region bits stay set though all is quiet");
@@ -359,6 +361,7 @@ poll (struct sim *sim, const struct sim_event *event)
     check_handshake (sim, &sim->nodes[n]);
   switch (sim->phase) {
   case PHASE_RUN:
+    resize_reconnect (sim, false);
     if ((sim->op_count >= sim->op_limit &&
          sim->fault_next >= sim->fault_count && sim->repairs == 0) ||
         elapsed_ms > RUN_LIMIT_MS) {
@@ -370,7 +373,8 @@ poll (struct sim *sim, const struct sim_event *event)
   case PHASE_QUIET: poll_quiet (sim, elapsed_ms); break;
   case PHASE_READ:
     /* With durability=flush what was kept may have been sent again. */
-    if (load_idle (sim) && sim->read_next >= sim->cells &&
+    resize_reconnect (sim, true);
+    if (load_idle (sim) && sim->read_next >= resize_cells (sim) &&
         (!flush_mode (sim) || flush_all_durable (sim))) {
       check_identical (sim);
       if (flush_mode (sim))
@@ -403,6 +407,7 @@ set_up (struct sim *sim, const struct sim_options *options)
   sim->cells = SIM_CELLS;
   if (sim_chance (sim, 3))
     sim->cells -= 2 + 2 * (uint32_t) sim_below (sim, 15);
+  sim->first_cells = sim->cells;
   sim->region_cells = sim_chance (sim, 2) ? 1024 : 2048;
   sim->regions = SIM_CELLS / sim->region_cells;
   sim->beat_ms = 20 + sim_below (sim, 200);
@@ -460,6 +465,10 @@ begin_random (struct sim *sim)
   int n;
 
   fault_plan (sim);
+  /* Room to grow, where somebody may want to. */
+  if ((sim->fault_kinds >> FAULT_RESIZE & 1) != 0 && !sim_chance (sim, 4))
+    sim->first_cells = sim->region_cells / 2 +
+      (uint32_t) sim_below (sim, sim->cells - sim->region_cells / 2);
   for (n = 0; n < SIM_NODES; n++) {
     struct sim_event on = { .run = switch_on, .node = -1, .a = (uint32_t) n };
 

@@ -16,11 +16,13 @@
  *   sim-shell.c   the core's actions carried out
  *   sim-etcd.c    etcd, and the rules that come with it
  *   sim-flush.c, sim-flush.h   the rules of durability=flush
+ *   sim-calls.h   what clients' and checking files are called for
  *   sim-nbd.c     connections between clients and nodes
  *   sim-client.c  proxies, driven by the real route.c and unanswered.c
  *   sim-plain.c   clients without a proxy
  *   sim-load.c    what clients read and write, and what they were told
  *   sim-admin.c   the administrator
+ *   sim-resize.c  the volume grows
  *   sim-check.c, sim-check-sync.c   invariants looked at while it runs
  *   sim-history.c linearizability of what the clients saw
  *
@@ -103,6 +105,8 @@ struct disk {
   bool sync_failed; /* once failed, for this process: for good */
   uint64_t slow_us; /* added to each operation */
   bool cached;      /* a node with durability=flush has used it */
+  uint32_t cells;   /* length of the data file */
+  uint32_t room;    /* and the most that it can have */
 };
 
 /* Dirty cells as they are when a sync begins. */
@@ -223,7 +227,8 @@ struct node {
   uint32_t waiting_count, served_count;
 
   /* metadata writes under way */
-  bool record_busy, map_busy;
+  bool record_busy, map_busy, grow_busy;
+  uint32_t grow_cells;
   struct gen_record record_next;
   uint8_t map_next[MARKS_PAGE_BYTES];
 
@@ -236,6 +241,7 @@ struct node {
   uint32_t dial_number;
   uint32_t data_before; /* the record's, before this step */
   struct gen_id gen_before;
+  uint64_t size;       /* that counted after the last step */
   bool hello_out;      /* sent, decision not seen yet */
   bool accuses;        /* its last BYE: the peer breaks the protocol */
   struct packet *held; /* data frames not named yet */
@@ -282,6 +288,7 @@ struct nbd {
   bool cut;            /* by the network, and the client knows */
   struct gen_id gen;   /* as told at the open */
   struct gen_id bound; /* the node's, when it said yes */
+  uint32_t cells;      /* the size, then */
   uint32_t requests;   /* at the server */
   struct message *to_server, *to_server_tail;
   struct message *to_client, *to_client_tail;
@@ -349,6 +356,7 @@ struct client {
   /* session, or a plain client's connection */
   bool live;
   int node;
+  uint32_t cells; /* the largest size that it was shown */
   struct gen_id served;
   uint32_t want; /* connections in a session */
   struct nbd *nbd[SIM_SESSION_CONNS];
@@ -419,7 +427,8 @@ enum fault_kind {
   FAULT_FORCE,
   FAULT_DISCARD,
   FAULT_VERIFY,
-  FAULT_HOLD,     /* the link is paused; or a full resync is asked for */
+  FAULT_HOLD, /* the link is paused; or a full resync is asked for */
+  FAULT_RESIZE,
   FAULT_ETCD_CUT, /* from here on: with arbiter=etcd only */
   FAULT_ETCD_DOWN,
   FAULT_ISOLATE,
@@ -495,7 +504,8 @@ struct sim {
   uint32_t queue_count, queue_room;
   uint64_t ties; /* events queued, with a script */
 
-  uint32_t cells, region_cells, regions;
+  uint32_t cells; /* of the volume, at most */
+  uint32_t first_cells, region_cells, regions;
   uint64_t beat_ms, dead_ms, resync_rate;
   enum core_takeover takeover;
   uint64_t past_client; /* the pair has a past, made for it; 0: it has none */
@@ -671,83 +681,6 @@ void shell_trace_event (struct sim *sim, const struct node *node,
 void shell_hash (struct sim *sim, struct node *node,
                  const struct wire_frame *frame);
 
-/* sim-nbd.c */
-struct nbd *nbd_connect (struct sim *sim, struct client *client, int node,
-                         const struct core_open *open);
-void nbd_request (struct sim *sim, struct nbd *nbd, uint32_t op);
-void nbd_hang_up (struct sim *sim, struct nbd *nbd); /* the client */
-void nbd_cut (struct sim *sim, struct nbd *nbd);     /* the network */
-void nbd_stall_one (struct sim *sim, struct client *client, uint32_t dice,
-                    uint64_t length_us);
-void nbd_delay_next (struct sim *sim, struct client *client, uint64_t more_us);
-void nbd_lose (struct nbd *nbd); /* what is on its way to the node */
-void nbd_opened (struct sim *sim, struct nbd *nbd, int error,
-                 struct gen_id gen);
-void nbd_reply (struct sim *sim, struct nbd *nbd, uint32_t op, int error,
-                struct gen_id gen, uint32_t *tags);
-void nbd_server_hangs_up (struct sim *sim, struct nbd *nbd);
-void nbd_server_died (struct sim *sim, struct nbd *nbd, bool silent);
-void nbd_request_ended (struct sim *sim, struct nbd *nbd);
-
-/* sim-client.c */
-void proxy_start (struct sim *sim, struct client *client, bool amnesia);
-void proxy_crash (struct sim *sim, struct client *client);
-void proxy_message (struct sim *sim, struct nbd *nbd, struct message *message);
-void proxy_refused (struct sim *sim, struct nbd *nbd);
-void proxy_pump (struct sim *sim, struct client *client);
-void proxy_begin (struct sim *sim, struct client *client, uint32_t slot);
-
-/* sim-plain.c */
-void plain_start (struct sim *sim, struct client *client);
-void plain_crash (struct sim *sim, struct client *client);
-void plain_message (struct sim *sim, struct nbd *nbd, struct message *message);
-void plain_refused (struct sim *sim, struct nbd *nbd);
-
-/* sim-load.c */
-void load_init (struct sim *sim);
-void load_start (struct sim *sim, struct client *client, bool amnesia);
-void load_crash (struct sim *sim, struct client *client);
-void load_message (struct sim *sim, struct nbd *nbd, struct message *message);
-void load_refused (struct sim *sim, struct nbd *nbd);
-void load_answered (struct sim *sim, struct client *client, uint32_t op,
-                    int error, uint32_t *tags);
-void load_sent (struct sim *sim, uint32_t op); /* before it is */
-/* The client gives up all its requests: they have no answer. */
-void load_dropped (struct sim *sim, struct client *client);
-bool load_idle (const struct sim *sim);
-
-/* sim-admin.c */
-void admin_ask (struct sim *sim, struct node *node,
-                const struct core_wish *wish);
-void admin_done (struct sim *sim, struct node *node,
-                 const struct core_action *action);
-void admin_resolve (struct sim *sim);
-void admin_resume (struct sim *sim);
-void admin_check_verify (struct sim *sim, const struct node *node);
-
-/* sim-check.c */
-void check_cell (struct sim *sim, uint32_t cell);
-void check_map (struct sim *sim);
-void check_durable (struct sim *sim, int node, uint32_t cell, uint32_t tag);
-void check_action (struct sim *sim, struct node *node,
-                   const struct core_action *action);
-void check_accepted (struct sim *sim, int node, struct gen_id gen);
-void check_record (struct sim *sim, int node, const struct gen_record *record);
-void check_begin (struct sim *sim, const struct gen_record *record);
-void check_identical (struct sim *sim);
-bool check_converged (struct sim *sim, const char **why);
-bool check_may_forget (struct sim *sim);
-bool check_diverged (struct sim *sim);
-void check_handshake (struct sim *sim, const struct node *node);
-
-/* sim-check-sync.c */
-void check_equal (struct sim *sim, const struct node *node);
-void check_chunk_begins (struct sim *sim, const struct node *node,
-                         const struct core_action *action);
-void check_beside_chunks (struct sim *sim, const struct node *node,
-                          const struct op *op);
-
-/* sim-history.c */
-void history_check (struct sim *sim);
+#include "sim-calls.h"
 
 #endif /* DUET_SIM_H */
