@@ -37,6 +37,7 @@ enum {
   PROXY_LOG_MAX = 512,
   PROXY_PATH_LIMITS = 3,       /* a path silent for so many limits is dead */
   PROXY_CHECK_MS = 1000,       /* waiting threads look at their client */
+  PROXY_LOOK_MS = 500,         /* a client that connects may wait for one */
   PROXY_SESSIONS_AHEAD = 1000, /* session numbers reserved per save */
 };
 
@@ -148,10 +149,12 @@ struct proxy {
   struct conn *accepted_conn;     /* NULL once adopted */
 
   bool facts_known;
-  struct upstream_facts facts; /* promised to clients; then constant */
-  bool witness;                /* a node has answered, or none need: the
+  struct upstream_facts facts;       /* promised to clients; then constant, but
+                                  that the size may grow */
+  bool witness;                      /* a node has answered, or none need: the
                                   generation is noted (proxy.c) */
-  pthread_cond_t facts_wake;
+  uint64_t looks_wanted, looks_done; /* whether the session still stands */
+  pthread_cond_t facts_wake;         /* of any of these */
 
   struct proxystate state; /* generation: the newest noted */
   uint64_t next_session;

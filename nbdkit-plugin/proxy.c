@@ -112,6 +112,27 @@ proxy_is_client_gone_locked (struct proxy *proxy)
   return result == -1;
 }
 
+/* A node whose volume has grown ends its sessions, which an idle proxy has not
+ * seen yet: have one answer of the session before a client is told the size.
+ * Only for a moment, since the nodes may all be away.
+ */
+static void
+look_locked (struct proxy *proxy, uint64_t end_ms)
+{
+  uint64_t until_ms = upstream_now_ms () + PROXY_LOOK_MS;
+  uint64_t number;
+
+  if (!proxy->live || (proxy->facts.can & UPSTREAM_IS_DUET) == 0)
+    return;
+  number = ++proxy->looks_wanted;
+  if (until_ms > end_ms)
+    until_ms = end_ms;
+  pthread_cond_broadcast (&proxy->facts_wake);
+  while (proxy->looks_done < number && !proxy->stopping &&
+         proxy_wait_locked (proxy, &proxy->facts_wake, until_ms))
+    continue;
+}
+
 int
 proxy_wait_facts (struct proxy *proxy, struct upstream_facts *facts)
 {
@@ -135,10 +156,36 @@ proxy_wait_facts (struct proxy *proxy, struct upstream_facts *facts)
              proxy_is_client_gone_locked (proxy))
       error = ESHUTDOWN;
   }
+  if (error == 0)
+    look_locked (proxy, end_ms);
   proxy->waiting--;
   *facts = proxy->facts;
   pthread_mutex_unlock (&proxy->mutex);
   return error;
+}
+
+/* See look_locked.  Unlocks. */
+static void
+look_when_wanted_locked (struct proxy *proxy)
+{
+  char byte;
+  const struct upstream_call look = { .kind = UPSTREAM_PREAD,
+                                      .length = 1,
+                                      .in = &byte };
+  uint64_t number;
+
+  while (!proxy->stopping) {
+    number = proxy->looks_wanted;
+    if (proxy->looks_done == number || !proxy->live) {
+      pthread_cond_wait (&proxy->facts_wake, &proxy->mutex);
+      continue;
+    }
+    pthread_mutex_unlock (&proxy->mutex);
+    proxy_carry (proxy, &look);
+    pthread_mutex_lock (&proxy->mutex);
+    proxy->looks_done = number;
+    pthread_cond_broadcast (&proxy->facts_wake);
+  }
 }
 
 /* Get one answer of the first session before any client's request goes
@@ -168,6 +215,7 @@ first_main (void *argument)
   }
   proxy->witness = true;
   pthread_cond_broadcast (&proxy->facts_wake);
+  look_when_wanted_locked (proxy);
   pthread_mutex_unlock (&proxy->mutex);
   return NULL;
 }

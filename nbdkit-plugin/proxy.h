@@ -54,8 +54,9 @@ void proxy_end_requests (struct proxy *proxy);
 void proxy_stop (struct proxy *proxy);
 
 /* Wait until the first session has shown what the volume is, and copy it.
- * What is promised to one client holds as long as the proxy lives.
- * 0, or an errno when given up or when the client or nbdkit is going.
+ * What is promised to one client holds as long as the proxy lives; but the
+ * size may grow, and then who asks anew is told the new one.  0, or an errno
+ * when given up or when the client or nbdkit is going.
  */
 int proxy_wait_facts (struct proxy *proxy, struct upstream_facts *facts);
 
