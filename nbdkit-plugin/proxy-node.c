@@ -78,7 +78,7 @@ fits_locked (const struct proxy *proxy, const struct upstream_facts *facts,
               facts->block_min_bytes);
     return false;
   }
-  if (!proxy->facts_known)
+  if (!proxy->witness)
     return true;
   if (facts->size_bytes < promised->size_bytes) {
     snprintf (message, UPSTREAM_MESSAGE_MAX,

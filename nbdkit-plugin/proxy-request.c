@@ -27,12 +27,32 @@
 
 /* ------------------------------------------------------------- answers */
 
+/* The volume has grown: whoever comes from now on is told so.  Not before the
+ * session has answered: if it was left unanswered for the other node, what it
+ * has shown is void, its size, too.
+ */
+static void
+note_size_locked (struct proxy *proxy)
+{
+  uint64_t bytes = proxy->session.facts.size_bytes;
+
+  if (bytes <= proxy->facts.size_bytes)
+    return;
+  proxy->facts.size_bytes = bytes;
+  proxy_log_locked (proxy, PROXY_NEWS,
+                    "the volume has grown to %llu bytes: clients see it when "
+                    "they connect anew",
+                    (unsigned long long) bytes);
+}
+
 void
 request_note_generation_locked (struct proxy *proxy)
 {
   const struct upstream_facts *facts = &proxy->session.facts;
   const struct gen_id *gen = &facts->description.generation;
 
+  if ((facts->can & UPSTREAM_IS_DUET) != 0)
+    note_size_locked (proxy);
   if (!(facts->can & UPSTREAM_IS_DUET) ||
       (gen->epoch == proxy->state.generation.epoch &&
        gen->id == proxy->state.generation.id))

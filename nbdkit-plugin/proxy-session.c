@@ -9,7 +9,6 @@
  * that were sent there be sent elsewhere, because until then libnbd may
  * still write into their buffers.
  */
-#include <inttypes.h>
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -144,19 +143,11 @@ session_adopt_locked (struct proxy *proxy, const struct session *session,
   proxy->joining = proxy->config.connections > 1 &&
     session->facts.is_multi_conn;
   kept_adopted_locked (proxy);
-  if (!proxy->facts_known) {
+  /* Until one has answered, nobody was promised anything. */
+  if (!proxy->witness) {
     proxy->facts = session->facts;
     proxy->facts_known = true;
     pthread_cond_broadcast (&proxy->facts_wake);
-  }
-  /* A volume that has grown: whoever comes from now on sees it. */
-  else if ((session->facts.can & UPSTREAM_IS_DUET) != 0 &&
-           session->facts.size_bytes > proxy->facts.size_bytes) {
-    proxy_log_locked (proxy, PROXY_NEWS,
-                      "the volume has grown to %" PRIu64
-                      " bytes: clients see it when they connect anew",
-                      session->facts.size_bytes);
-    proxy->facts.size_bytes = session->facts.size_bytes;
   }
   session_add_conn_locked (proxy, conn);
 }

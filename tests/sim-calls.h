@@ -73,6 +73,7 @@ void resize_check_step (struct sim *sim, struct node *node);
 void resize_shown (struct sim *sim, const struct node *node, struct nbd *nbd);
 void resize_answered (struct sim *sim, const struct node *node,
                       const struct op *op);
+void resize_counts (struct client *client);
 bool resize_fits (struct sim *sim, struct client *client,
                   const struct nbd *nbd);
 uint32_t resize_cells (const struct sim *sim);

@@ -168,7 +168,9 @@ adopt (struct sim *sim, struct client *client)
 
   client->live = true;
   client->node = nbd->node;
-  client->cells = nbd->cells;
+  client->shown_cells = nbd->cells;
+  if (!client->bound)
+    client->cells = nbd->cells;
   client->served = nbd->gen;
   client->keeper.boot = boot_of (nbd);
   if (client->keeper.kept != NULL)
@@ -452,6 +454,7 @@ answered (struct sim *sim, struct client *client, struct nbd *nbd,
   late->error = message->error;
   late->tags = message->tags;
   client->shown = client->served;
+  resize_counts (client);
   if (gen_id_equal (client->saved, client->shown)) {
     pass_on (sim, client, late);
     proxy_pump (sim, client);
@@ -585,6 +588,8 @@ proxy_start (struct sim *sim, struct client *client, bool amnesia)
     client->session = 0;
     client->saved = (struct gen_id){ 0, 0 };
   }
+  if (!gen_id_equal (client->saved, client->shown))
+    client->bound = false;
   client->shown = client->saved;
   client->tick_us = SIM_NEVER;
   client->ask = ROUTE_ASK_NONE;

@@ -102,7 +102,11 @@ new_op (struct sim *sim, struct client *client)
   int n;
 
   assert (number < SIM_OPS);
-  if (sim->phase == PHASE_READ) {
+  if (sim->phase == PHASE_READ && sim->read_next >= client->cells) {
+    op->kind = OP_READ; /* so that the size counts */
+    op->count = 1;
+  }
+  else if (sim->phase == PHASE_READ) {
     op->kind = OP_READ;
     op->first = sim->read_next;
     op->count = client->cells - op->first;
@@ -208,7 +212,8 @@ may_issue (const struct sim *sim, const struct client *client)
   if (client->cells == 0) /* it was never served */
     return false;
   if (sim->phase == PHASE_READ)
-    return sim->read_next < client->cells;
+    return sim->read_next < client->cells ||
+      (client->live && client->shown_cells > client->cells);
   if (sim->phase != PHASE_RUN || sim->now_us < sim->idle_until)
     return false;
   return sim->op_count < quota (sim) ||

@@ -68,7 +68,7 @@ plain_message (struct sim *sim, struct nbd *nbd, struct message *message)
 
   if (message->type == MSG_OPENED && message->error == 0) {
     resize_fits (sim, client, nbd);
-    client->cells = nbd->cells;
+    client->cells = client->shown_cells = nbd->cells;
     client->asking = NULL;
     client->live = true;
     client->nbd[0] = nbd;
@@ -79,6 +79,7 @@ plain_message (struct sim *sim, struct nbd *nbd, struct message *message)
   if (message->type == MSG_REPLY && message->error != ESHUTDOWN) {
     if (message->error == 0)
       check_accepted (sim, nbd->node, message->gen);
+    client->bound |= message->error == 0;
     load_answered (sim, client, message->op, message->error, message->tags);
     return;
   }

@@ -10,8 +10,8 @@
  *   member beside it, there, too; so nothing behind the end of a member's copy
  *   is answered
  *
- *   no client is ever shown a smaller size than before, unless an operator or
- *   the lack of an arbiter may have let a lost copy come back
+ *   no client that was answered is shown a smaller size after that, unless an
+ *   operator or the lack of an arbiter may have let a lost copy come back
  *
  *   in the end both nodes have the same size
  */
@@ -166,13 +166,22 @@ resize_answered (struct sim *sim, const struct node *node, const struct op *op)
               'A' + node->index, 'B' - node->index);
 }
 
+/* CLIENT is answered: from now on it counts on the size that it was shown. */
+void
+resize_counts (struct client *client)
+{
+  client->bound = true;
+  if (client->shown_cells > client->cells)
+    client->cells = client->shown_cells;
+}
+
 /* CLIENT comes to a server that has shown it this size.  False: it is smaller
- * than the one that it was promised.
+ * than the one that it counts on.
  */
 bool
 resize_fits (struct sim *sim, struct client *client, const struct nbd *nbd)
 {
-  if (nbd->cells >= client->cells)
+  if (!client->bound || nbd->cells >= client->cells)
     return true;
   if (!sim->model->split && !sim->may_split)
     sim_fail (sim, "the volume shrinks for client %d: %u cells, it had %u",
@@ -204,7 +213,7 @@ resize_reconnect (struct sim *sim, bool all)
     const struct node *node = &sim->nodes[client->node];
 
     if (!client->alive || !client->live || !node->alive ||
-        client->cells >= cell_at (core_size (node->core)) ||
+        client->shown_cells >= cell_at (core_size (node->core)) ||
         (!all && !sim_chance (sim, 4)))
       continue;
     sim_trace (sim, "client %d: connects anew, for the size", c);

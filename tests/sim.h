@@ -356,7 +356,9 @@ struct client {
   /* session, or a plain client's connection */
   bool live;
   int node;
-  uint32_t cells; /* the largest size that it was shown */
+  uint32_t cells;       /* the size that it counts on */
+  bool bound;           /* because it was answered */
+  uint32_t shown_cells; /* by the session's first connection */
   struct gen_id served;
   uint32_t want; /* connections in a session */
   struct nbd *nbd[SIM_SESSION_CONNS];
