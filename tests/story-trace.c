@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * story-trace.c: what happens in a story, in words: states, generations,
- * requests, and the frames between the nodes.  Numbers that come from
- * random bits are never shown: a generation is called by its epoch and
- * the node that made it, and a request by its place in the story.  Nor
- * is the time: only the order counts.  For the same reason it is told
- * that regions are cleared, some time after the last write, only in a
- * step that waits for it ("wait N s").
+ * story-trace.c: what happens in a story, in words.  Numbers that come from
+ * random bits are never shown: a generation is called by its epoch and the
+ * node that made it, a request by its place in the story.  Nor is the time:
+ * only the order counts.  So it is told that regions are cleared, some time
+ * after the last write, only in a step that waits for it ("wait N s").
  */
 #include <assert.h>
 #include <errno.h>
@@ -21,6 +19,7 @@ enum {
 
 /* What has been told of a node. */
 struct told_node {
+  uint64_t size;
   struct gen_id gen;
   uint32_t data;
   uint8_t map;
@@ -357,8 +356,12 @@ record_durable (struct node *node)
   if (record->data != told->data && told->data != DATA_BLANK)
     say ("%c: notes durably that its copy is %s", letter (node),
          gen_data_name ((enum data_state) record->data));
+  if (record->size != told->size && told->size != 0)
+    say ("%c: has %llu blocks, durably", letter (node),
+         (unsigned long long) record->size / MARKS_BLOCK);
   told->gen = gen;
   told->data = record->data;
+  told->size = record->size;
 }
 
 static void
@@ -576,6 +579,10 @@ trace_action (struct sim *sim, struct node *node,
     break;
   case ACT_DROP_LINK:
     say ("%c: closes the link: %s", letter (node), action->reason);
+    break;
+  case ACT_GROW:
+    say ("%c: makes its files fit for %llu blocks", letter (node),
+         (unsigned long long) action->length / MARKS_BLOCK);
     break;
   case ACT_OPEN_DONE: open_done (node, action); break;
   case ACT_CONN_ENDED:

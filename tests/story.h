@@ -109,5 +109,9 @@ void step_ask_resync (struct sim *sim, const struct step_arguments *arguments);
 void step_ask_verify (struct sim *sim, const struct step_arguments *arguments);
 void step_ask_verify_repair (struct sim *sim,
                              const struct step_arguments *arguments);
+void step_volume (struct sim *sim, const struct step_arguments *arguments);
+void step_room (struct sim *sim, const struct step_arguments *arguments);
+void step_ask_resize (struct sim *sim, const struct step_arguments *arguments);
+void step_expect_size (struct sim *sim, const struct step_arguments *arguments);
 
 #endif /* DUET_STORY_H */
