@@ -405,6 +405,21 @@ stands_in (const struct gen_record *yielded, const struct gen_record *other)
     gen_id_equal (gen_current (yielded), gen_current (other));
 }
 
+/* Copies of one volume may differ in size for a while, and an empty one that
+ * is to take a lost peer's place may have the size that the volume had once:
+ * the smaller one grows.  New volumes of two sizes are a mistake of somebody.
+ */
+static bool
+sizes_fit (const struct gen_record *me, const struct gen_record *peer)
+{
+  if (me->size == peer->size)
+    return true;
+  if (me->data == DATA_BLANK && peer->data == DATA_BLANK)
+    return false;
+  return (me->data != DATA_BLANK || me->size < peer->size) &&
+    (peer->data != DATA_BLANK || peer->size < me->size);
+}
+
 enum gen_verdict
 gen_decide (const struct gen_record *me, const struct gen_record *peer)
 {
@@ -412,8 +427,7 @@ gen_decide (const struct gen_record *me, const struct gen_record *peer)
     return GEN_REFUSE_SELF;
   if (me->region_size != peer->region_size)
     return GEN_REFUSE_REGION;
-  if (me->size != peer->size &&
-      (me->data == DATA_BLANK || peer->data == DATA_BLANK))
+  if (!sizes_fit (me, peer))
     return GEN_REFUSE_SIZE;
 
   if (me->data == DATA_BLANK && peer->data == DATA_BLANK)

@@ -170,8 +170,9 @@ uint32_t gen_fork (const struct gen_record *me, const struct gen_record *peer);
 
 /* The table of docs/architecture.md, "Generations".  Symmetric: what it
  * says of (A, B) is the mirror of what it says of (B, A).  Two copies of one
- * volume may differ in size, because a growth was interrupted: the verdict
- * does not say so, and comes true when the smaller one has grown.
+ * volume may differ in size, because a growth was interrupted, and an empty
+ * one may be smaller: the verdict does not say so, and comes true when the
+ * smaller one has grown.
  */
 enum gen_verdict gen_decide (const struct gen_record *me,
                              const struct gen_record *peer);

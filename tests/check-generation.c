@@ -77,9 +77,15 @@ START_TEST (refused_by_identity)
   c = b;
   c.size += 4096;
   ck_assert_int_eq (decide (&a, &c), decide (&a, &b));
+  /* An empty one may be too small for the volume, not too large. */
   c = blank (NODE_B);
   c.size += 4096;
   ck_assert_int_eq (decide (&a, &c), GEN_REFUSE_SIZE);
+  c.size -= 8192;
+  ck_assert_int_ne (decide (&a, &c), GEN_REFUSE_SIZE);
+  a = blank (NODE_A);
+  ck_assert_int_eq (decide (&a, &c), GEN_REFUSE_SIZE);
+  a = member (NODE_A);
   c = b;
   c.volume++;
   ck_assert_int_eq (decide (&a, &c), GEN_REFUSE_VOLUME);
