@@ -128,11 +128,19 @@ members_json (const struct gen_record *record)
   return members;
 }
 
+/* Sizes that need not be there: 0 is none. */
+static json_t *
+size_json (uint64_t bytes)
+{
+  return bytes != 0 ? number_json (bytes) : json_null ();
+}
+
 static json_t *
 record_json (const struct gen_record *record)
 {
   return json_pack (
-    "{s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:b, s:b, s:b, s:o, s:o}",
+    "{s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:b, s:b, s:b, s:o, s:o, s:o,"
+    " s:o}",
     "volume", id_json (record->volume), "node", id_json (record->node), "peer",
     id_json (record->peer), "size_bytes", number_json (record->size),
     "region_bytes", number_json (record->region_size), "data",
@@ -140,7 +148,8 @@ record_json (const struct gen_record *record)
     id_json (record->primary), "members", members_json (record), "answered",
     (int) record->answered, "discard", (int) record->discard, "has_data",
     (int) record->has_data, "history", history_json (record), "attempt",
-    attempt_json (record));
+    attempt_json (record), "made_bytes", size_json (record->made_size),
+    "growing_to_bytes", size_json (record->grow_to));
 }
 
 /* -------------------------------------------------------- slots, map */
@@ -322,6 +331,12 @@ show_record (const json_t *record)
   printf ("volume      %s, %s in regions of %s\n", text (record, "volume"),
           size_text (number (record, "size_bytes"), size),
           size_text (number (record, "region_bytes"), region));
+  if (number (record, "made_bytes") > 0)
+    printf ("            has grown: it had %s at first\n",
+            size_text (number (record, "made_bytes"), size));
+  if (number (record, "growing_to_bytes") > 0)
+    printf ("            a growth to %s was begun and has not ended\n",
+            size_text (number (record, "growing_to_bytes"), size));
   printf ("node        %s\n", text (record, "node"));
   printf ("peer        %s\n", text (record, "peer"));
   printf ("data        %s: %s\n", text (record, "data"), data_meaning (record));

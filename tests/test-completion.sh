@@ -32,7 +32,7 @@ expect ()
 }
 
 expect 'switchover' sw
-expect 'resync resume' res
+expect 'resync resize resume' res
 expect 'promote pause' -s "$dir/a.ctl" p
 expect 'backup' wait b
 expect '' wait backup ''
@@ -70,6 +70,7 @@ while read -r command; do
     esac
     words=("$command")
     [ "$command" != wait ] || words+=(solo)
+    [ "$command" != resize ] || words+=(1T)
     [ "$command" != dump-meta ] || words+=("$dir/none")
     status=0
     "$DUETCTL" -s "$dir/none" "${words[@]}" "$option" 2> "$dir/says" ||

@@ -7,8 +7,8 @@
 
 # All sentences in these files are such, so that no new one is forgotten.
 words='core core-admin core-agree core-client core-disk core-etcd core-flush
-       core-link core-open core-pause core-sync core-target core-verify
-       generation engine-status connector hail tls'
+       core-link core-open core-pause core-resize core-sync core-target
+       core-verify generation engine-status connector hail tls'
 
 # shellcheck disable=SC2086 # a list, split on purpose
 /usr/bin/python3 - $words > "$dir/out" << 'END' || fail "$(cat "$dir/out")"

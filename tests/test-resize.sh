@@ -101,6 +101,7 @@ stop_node a
 stop_node b
 "$DUETCTL" dump-meta "$dir/a.img.duet" > "$dir/says"
 grep -q '^volume .*300 MiB' "$dir/says" || fail "$(cat "$dir/says")"
+grep -q 'has grown: it had 64 MiB' "$dir/says" || fail "$(cat "$dir/says")"
 start_node a
 start_node b
 wait_insync

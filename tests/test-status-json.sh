@@ -14,14 +14,16 @@ kinds='read write trim zero flush extents cache'
 promised ()
 {
   sed -n '/^=head1 JSON/,/^=head2/s/^ \([a-z][A-Za-z0-9_.]*\)\( .*\)*$/\1/p' \
-    docs/duetctl.pod | grep -v '^resync$\|^diverged$\|^verify$\|^requests$' |
+    docs/duetctl.pod |
+    grep -vx 'resync\|diverged\|verify\|resize\|requests' |
     while read -r key; do
       case $key in
         arbiter.kind) echo "$key" ;;
         arbiter.*) ;; # with arbiter=etcd only: test-etcd-single
         resync.*) [ "$1" != yes ] || echo "$key" ;;
         diverged.*) [ "$1" != diverged ] || echo "$key" ;;
-        verify.*) [ "$1" != verify ] || echo "$key" ;;
+        verify.*) [[ "$1" != *verify* ]] || echo "$key" ;;
+        resize.*) [[ "$1" != *resize* ]] || echo "$key" ;;
         requests.KIND.*)
           for kind in $kinds; do echo "requests.$kind.${key##*.}"; done ;;
         *) echo "$key" ;;
@@ -29,7 +31,8 @@ promised ()
     done
   [ "$1" = yes ] || echo resync
   [ "$1" = diverged ] || echo diverged
-  [ "$1" = verify ] || echo verify
+  [[ "$1" = *verify* ]] || echo verify
+  [[ "$1" = *resize* ]] || echo resize
 }
 
 # The keys that lead to a value; a list counts as one.
@@ -41,7 +44,8 @@ present ()
          | join (".")' "$1"
 }
 
-# check NAME [yes|diverged|verify]: NAME's keys now; yes if it resyncs.
+# check NAME [yes|diverged|resize|resize-verify]: NAME's keys now; yes if it
+# resyncs.
 check ()
 {
   node_status "$1" > "$dir/status"
@@ -86,13 +90,16 @@ done
 start_proxy
 nbdsh "$proxy_uri" 'h.pread(1, 0)'
 check a
+"$DUETCTL" -s "$dir/a.ctl" resize 65M > "$dir/says"
+check a resize
+check b
 "$DUETCTL" -s "$dir/a.ctl" verify > "$dir/says"
-check a verify
+check a resize-verify
 check b
 kill_node b
 nbdsh "$proxy_uri" 'h.pwrite(os.urandom(32 << 20), 0)'
 [ "$(node_state a)" = solo ] || fail "a is $(node_state a)"
-check a verify
+check a resize-verify
 kill_node a
 start_node a resync-rate=1M
 start_node b
@@ -101,7 +108,7 @@ check a yes
 check b
 
 # Each is of the kind that the manual says, and in its unit.
-node_status a | jq -e '(.size_bytes == 67108864)
+node_status a | jq -e '(.size_bytes == 68157440)
   and (.resync.total_bytes >= 32 * 1048576)
   and (.dirty_bytes >= .resync.total_bytes - .resync.done_bytes - 1048576)
   and (.generation.id | test ("^[0-9a-f]{16}$"))
