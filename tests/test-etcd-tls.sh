@@ -78,7 +78,8 @@ echo wrong > "$dir/wrong"
 
 arguments=(arbiter=etcd etcd="$url" etcd-prefix=/volumes/ etcd-user=node
            etcd-ca="$dir/ca.crt" etcd-cert="$dir/node.crt"
-           etcd-key="$dir/node.key" lease=400 beat=50 dead=300)
+           etcd-key="$dir/node.key" lease=$((400 * patience)) beat=50
+           dead=$((300 * patience)))
 right=("${arguments[@]}" etcd-password-file="$dir/password")
 
 start_node a "${right[@]}"
