@@ -74,6 +74,20 @@ schedule_tick (struct sim *sim, struct node *node, bool at_once)
   sim_at (sim, time, event);
 }
 
+/* The decision that follows NODE's hello was seen in an earlier step.  (In
+ * this one it may begin a write and then drop the link, for a pause.)
+ */
+static void
+note_decision (struct node *node)
+{
+  struct core_view view;
+
+  if (!node->hello_out)
+    return;
+  core_view (node->core, &view);
+  node->hello_out = !view.linked;
+}
+
 void
 node_step (struct sim *sim, struct node *node, struct core_event *event)
 {
@@ -90,6 +104,7 @@ node_step (struct sim *sim, struct node *node, struct core_event *event)
   shell_trace_event (sim, node, event);
   if (script != NULL)
     script->on_event (sim, node, event);
+  note_decision (node);
   node->data_before = core_record (node->core)->data;
   node->gen_before = gen_current (core_record (node->core));
   actions = core_step (node->core, event);
