@@ -450,11 +450,18 @@ etcd_lets_switch (const struct core *core)
      core->etcd.key == KEY_PAST);
 }
 
-/* Before this node goes on alone it tries once more to reach its peer. */
+/* Before this node goes on alone it tries once more to reach its peer; when
+ * that answers, but its link is paused, only as often as it does anyhow.
+ */
 static void
 reach_out (struct core *core)
 {
-  core->etcd.attempt = agreed (core) ? 0 : link_attempt (core);
+  if (agreed (core))
+    core->etcd.attempt = 0;
+  else if (core->peer_paused)
+    core->etcd.attempt = core->attempt + 1;
+  else
+    core->etcd.attempt = link_attempt (core);
 }
 
 static void

@@ -27,6 +27,23 @@ flush_mode (const struct sim *sim)
 
 /* --- nodes ------------------------------------------------------------- */
 
+/* A flush covers what was answered when it came, not what is under way. */
+static void
+leave_out (const struct sim *sim, const struct node *node,
+           const struct disk *disk, uint32_t *written)
+{
+  uint32_t i, cell;
+
+  for (i = 0; i < SIM_SLOTS; i++) {
+    const struct op *op = &sim->ops[node->slots[i].op];
+
+    if (!node->slots[i].used || op->kind == OP_READ || op->kind == OP_FLUSH)
+      continue;
+    for (cell = op->first; cell < op->first + op->count; cell++)
+      written[cell] = disk->kept[cell];
+  }
+}
+
 /* A request comes to NODE. */
 void
 flush_begins (struct sim *sim, const struct node *node, struct slot *slot)
@@ -40,6 +57,7 @@ flush_begins (struct sim *sim, const struct node *node, struct slot *slot)
 
     slot->written[n] = sim_alloc (sim, sizeof disk->written);
     memcpy (slot->written[n], disk->written, sizeof disk->written);
+    leave_out (sim, node, disk, slot->written[n]);
   }
 }
 

@@ -289,8 +289,9 @@ maps_clear (const struct sim *sim)
   return true;
 }
 
-/* Requests of a client that died are still in a node: a copy may have
- * what the other lacks.
+/* No requests of a client that died are in a node still, by which a copy
+ * may have what the other lacks; and nothing that its administrator asked
+ * for, which may be a pause.
  */
 static bool
 nodes_idle (const struct sim *sim)
@@ -300,7 +301,7 @@ nodes_idle (const struct sim *sim)
 
   for (n = 0; n < SIM_NODES; n++) {
     core_view (sim->nodes[n].core, &view);
-    if (view.requests > 0)
+    if (view.requests > 0 || sim->nodes[n].wishing)
       return false;
   }
   return true;
