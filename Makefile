@@ -663,7 +663,7 @@ help:
 	@echo 'make linear         random faults under load, histories judged'
 	@echo '  SECONDS=600 SEED= how long; where to begin'
 	@echo 'make bench          tables, plots and results.json in bench/out'
-	@echo '  BENCH=full        ten minutes; quick: two; smoke: seconds'
+	@echo '  BENCH=full        twelve minutes; quick: two; smoke: seconds'
 	@echo '  DIR=build         folder of the data, on the disk that is meant'
 	@echo '  PARTS="jobs pauses figures growth counts"  OUT=bench/out'
 	@echo 'V=1                 show the commands'

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """run.py: measure duet beside its contestants, and draw it.
 
-`make bench` calls it.  BENCH=full (ten minutes), quick (two) or smoke
+`make bench` calls it.  BENCH=full (twelve minutes), quick (two) or smoke
 (seconds, to see that it still works; its figures mean nothing); DIR= is
 the folder of the data files, which must be on the disk that is meant;
 PARTS="jobs pauses figures growth counts" chooses.  Prints tables, and writes
