@@ -104,7 +104,8 @@ says ()
   local pattern=$1
   shift
   start_node "$first" "$@"
-  wait_for $((20 * patience)) "node_status $first .arbiter.reason | grep -qE '$pattern'" ||
+  wait_for $((20 * patience)) \
+    "node_status $first .arbiter.reason | grep -qE '$pattern'" ||
     fail "not $pattern: $(node_status "$first" .arbiter)"
   stop_node "$first"
 }

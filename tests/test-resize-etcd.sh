@@ -13,8 +13,12 @@ make_network 1
 start_etcd
 start_pair_with_clients
 wait_primary
+# A growth ends the sessions of proxies, too: what is unanswered then is sent
+# again.
+note_fault begin
 ctl "$first" resize 80M || fail "$(cat "$dir/says")"
 have_size $((80 << 20))
+note_fault end
 wait_answered "$pause"
 
 grown=0
@@ -40,7 +44,9 @@ wait_insync 60
 note_fault end
 same_size
 wait_primary
+note_fault begin
 [ "$size" = $((120 << 20)) ] || ctl "$first" resize 120M ||
   fail "$(cat "$dir/says")"
 have_size $((120 << 20))
+note_fault end
 finish
