@@ -42,10 +42,28 @@ switched (const struct core *core)
     core->switching == SWITCH_NONE;
 }
 
+/* What the copies of a decided link are that are not in sync; NULL: they
+ * are, or the volume is being created.
+ */
+const char *
+admin_out_of_sync (const struct core *core)
+{
+  switch (core->relation) {
+  case REL_SOURCE:
+    return "the peer is being brought up to date: wait until it is in sync";
+  case REL_TARGET:
+    return "this node is being brought up to date: wait until it is in sync";
+  case REL_DIVERGED: return "both copies were written apart from each other";
+  default: return NULL;
+  }
+}
+
 /* Why there can be none; NULL: there can, at once or in a moment. */
 static const char *
 no_switch (const struct core *core)
 {
+  const char *why;
+
   if (core->failed_now || core->record.data == DATA_FAILED)
     return "this node's store has failed";
   if (core->paused || core->peer_paused)
@@ -57,16 +75,9 @@ no_switch (const struct core *core)
       : "the peer is not connected: its copy may be stale";
   if (core->phase != LINK_DECIDED)
     return NULL;
-  switch (core->relation) {
-  case REL_SOURCE:
-    return "the peer is being brought up to date: wait until it is in sync";
-  case REL_TARGET:
-    return "this node is being brought up to date: wait until it is in sync";
-  case REL_DIVERGED: return "both copies were written apart from each other";
-  case REL_CREATE:
-  case REL_NONE: return NULL;
-  case REL_SYNC: break;
-  }
+  why = admin_out_of_sync (core);
+  if (why != NULL || core->relation != REL_SYNC)
+    return why;
   if (core->record.primary == 0)
     return "no node is primary yet: the first client that opens one decides";
   if (!core->admin.asked && !etcd_lets_switch (core))
@@ -81,6 +92,14 @@ no_switch (const struct core *core)
   return NULL;
 }
 
+/* Is the role, or who is a member, changing, or not yet durable? */
+bool
+admin_changes (const struct core *core)
+{
+  return core->change != GEN_NONE || !core_settled (core) ||
+    !core_synced (core) || !core->peer_joined || core->switching != SWITCH_NONE;
+}
+
 /* What on this node has to end first. */
 static const char *
 not_yet (const struct core *core)
@@ -91,8 +110,7 @@ not_yet (const struct core *core)
     return "blocks that were in flight are being reconciled";
   if (resize_runs (core))
     return "the volume is being grown";
-  if (core->change != GEN_NONE || !core_settled (core) || !core_synced (core) ||
-      !core->peer_joined || core->switching != SWITCH_NONE)
+  if (admin_changes (core))
     return "another change is under way";
   return NULL;
 }

@@ -650,6 +650,8 @@ uint64_t disk_deadline (const struct core *core);
 /* core-admin.c */
 void on_admin (struct core *core, const struct core_event *event);
 void on_switch_offer (struct core *core, uint64_t how);
+const char *admin_out_of_sync (const struct core *core);
+bool admin_changes (const struct core *core);
 uint64_t admin_why_denied (const struct core *core);
 void admin_denied (struct core *core, uint64_t why);
 bool admin_pauses (const struct core *core);

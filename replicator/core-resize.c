@@ -193,20 +193,16 @@ why_not (uint64_t result, bool here)
 static const char *
 no_partner (const struct core *core)
 {
+  const char *why = admin_out_of_sync (core);
+
   if (core->paused || core->peer_paused)
     return pause_reason (core);
   if (core->phase != LINK_DECIDED)
     return "the peer is not connected: both nodes grow together";
-  switch (core->relation) {
-  case REL_SOURCE:
-    return "the peer is being brought up to date: wait until it is in sync";
-  case REL_TARGET:
-    return "this node is being brought up to date: wait until it is in sync";
-  case REL_DIVERGED: return "both copies were written apart from each other";
-  case REL_CREATE:
-  case REL_NONE: return "the volume is being created: ask again in a moment";
-  case REL_SYNC: break;
-  }
+  if (why != NULL)
+    return why;
+  if (core->relation != REL_SYNC)
+    return "the volume is being created: ask again in a moment";
   if (core->record.primary == 0)
     return "no node is primary yet: the first client that opens one decides";
   return core_is_primary (core) ? NULL
@@ -221,9 +217,7 @@ not_between (const struct core *core)
   if (core->verify.view.active)
     return "the copies are being compared: wait until that has ended, or say "
            "duetctl verify --stop";
-  if (core->switching != SWITCH_NONE || core->change != GEN_NONE ||
-      !core_settled (core) || !core_synced (core) || !core->peer_joined ||
-      core->yield_asked || core->stopping)
+  if (admin_changes (core) || core->yield_asked || core->stopping)
     return "another change is under way: ask again in a moment";
   return NULL;
 }

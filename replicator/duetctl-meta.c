@@ -448,10 +448,8 @@ dump_meta (const char *path, bool json)
 
   if (dump == NULL)
     return EXIT_REFUSED;
-  if (json) {
-    json_dumpf (dump, stdout, JSON_INDENT (2) | JSON_PRESERVE_ORDER);
-    printf ("\n");
-  }
+  if (json)
+    show_json (dump);
   else
     show_meta (dump);
   usable = json_is_object (json_object_get (dump, "record"));

@@ -113,10 +113,8 @@ run_resize (const char *path, const char *size, bool json)
   const json_t *resize = wait_for_end (path, &node, &status);
   const char *ended = json_string_value (json_object_get (resize, "ended"));
 
-  if (resize != NULL && json) {
-    json_dumpf (resize, stdout, JSON_INDENT (2) | JSON_PRESERVE_ORDER);
-    printf ("\n");
-  }
+  if (resize != NULL && json)
+    show_json (resize);
   else if (resize != NULL && ended == NULL)
     show_what_follows (resize);
   if (ended != NULL) {

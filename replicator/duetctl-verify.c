@@ -95,8 +95,7 @@ run_verify (const char *path, json_t *request, bool json)
 
   json_t *verify = json_object_get (answer, "verify");
   if (json) {
-    json_dumpf (verify, stdout, JSON_INDENT (2) | JSON_PRESERVE_ORDER);
-    printf ("\n");
+    show_json (verify);
     status = number (verify, "different_blocks") == 0 ? EXIT_OK
                                                       : EXIT_DIFFERENT;
     if (json_is_string (json_object_get (verify, "ended")))

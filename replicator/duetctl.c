@@ -46,7 +46,7 @@ struct options {
   uint64_t times; /* to draw; 0: until interrupted */
 };
 
-static void
+void
 show_json (const json_t *answer)
 {
   json_dumpf (answer, stdout, JSON_INDENT (2) | JSON_PRESERVE_ORDER);

@@ -60,6 +60,9 @@ int watch_status (const char *path, uint64_t times);
 /* Until it is interrupted, or ONCE those that there are; exit status. */
 int follow_events (const char *path, bool json, bool once);
 
+/* As --json prints it. */
+void show_json (const json_t *answer);
+
 /* Begin with REQUEST, which is taken, and wait for the end; exit status. */
 int run_verify (const char *path, json_t *request, bool json);
 

@@ -326,22 +326,25 @@ no_peer (void)
   step ((struct core_event){ .type = EV_CONNECT_FAILED });
 }
 
+static inline struct core_view
+view (void)
+{
+  struct core_view shown;
+
+  core_view (w.core, &shown);
+  return shown;
+}
+
 static inline bool
 serving (void)
 {
-  struct core_view view;
-
-  core_view (w.core, &view);
-  return view.serving;
+  return view ().serving;
 }
 
 static inline const char *
 reason (void)
 {
-  struct core_view view;
-
-  core_view (w.core, &view);
-  return view.reason;
+  return view ().reason;
 }
 
 static inline uint32_t
@@ -350,16 +353,33 @@ kind (void)
   return core_record (w.core)->history[0].kind;
 }
 
+static inline bool
+sent (enum wire_type type)
+{
+  return w.frames >> type & 1;
+}
+
+/* A pair in sync whose primary is PRIMARY; etcd has said that it knows. */
+static inline void
+pair (uint64_t primary)
+{
+  struct arbiter_value value;
+
+  begin (primary);
+  value = present ();
+  answer (ARBITER_DONE, 30, &value); /* the probe of the start */
+  join_up ();
+  forget_actions ();
+}
+
 /* The primary has lost its peer and asks etcd for a solo generation. */
 static inline void
 primary_asks (void)
 {
   struct arbiter_value value;
 
-  begin (ME);
+  pair (ME);
   value = present ();
-  answer (ARBITER_DONE, 30, &value); /* the probe of the start */
-  join_up ();
   link_down (true);
   ck_assert (w.read);
   ck_assert (w.connect);

@@ -7,12 +7,6 @@
  */
 #include "check-etcd.h"
 
-static bool
-sent (enum wire_type type)
-{
-  return w.frames >> type & 1;
-}
-
 static void
 wish (enum core_admin admin_kind)
 {
@@ -33,28 +27,6 @@ wish_asked (enum core_admin admin_kind)
   pass (BEAT + 1);
   ck_assert (w.read);
   answer (ARBITER_DONE, 30, &value);
-}
-
-static struct core_view
-view (void)
-{
-  struct core_view shown;
-
-  core_view (w.core, &shown);
-  return shown;
-}
-
-/* A pair in sync whose primary is PRIMARY; etcd has said that it knows. */
-static void
-pair (uint64_t primary)
-{
-  struct arbiter_value value;
-
-  begin (primary);
-  value = present ();
-  answer (ARBITER_DONE, 30, &value);
-  join_up ();
-  forget_actions ();
 }
 
 /* --------------------------------------------------------------- backup */

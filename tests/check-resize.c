@@ -9,21 +9,6 @@
 
 enum { SIZE = 1 << 20, MORE = 3 << 20 };
 
-static bool
-sent (enum wire_type type)
-{
-  return w.frames >> type & 1;
-}
-
-static struct core_view
-view (void)
-{
-  struct core_view shown;
-
-  core_view (w.core, &shown);
-  return shown;
-}
-
 static void
 wish (uint64_t size)
 {
@@ -33,17 +18,12 @@ wish (uint64_t size)
   ck_assert (w.told);
 }
 
-/* A pair in sync whose primary is PRIMARY, and which etcd lets be. */
+/* A pair in sync whose primary is PRIMARY, and has a lease. */
 static void
-pair (uint64_t primary)
+leased_pair (uint64_t primary)
 {
-  struct arbiter_value value;
-
-  begin (primary);
-  value = present ();
-  answer (ARBITER_DONE, 30, &value);
-  join_up ();
-  frame (WIRE_PONG, w.ping); /* a lease */
+  pair (primary);
+  frame (WIRE_PONG, w.ping);
   forget_actions ();
 }
 
@@ -96,7 +76,7 @@ let_disk (void)
 
 START_TEST (primary_is_ready_then_asks_then_grows)
 {
-  pair (ME);
+  leased_pair (ME);
   w.hold_disk = true;
   wish (MORE);
   ck_assert_int_eq (w.error, 0);
@@ -135,7 +115,7 @@ END_TEST
 
 START_TEST (own_disk_is_looked_at_first)
 {
-  pair (ME);
+  leased_pair (ME);
   wish (MORE);
   not_grown (ENOSPC, SIZE + 4096);
   ck_assert (!sent (WIRE_RESIZE));
@@ -169,7 +149,7 @@ static const struct {
 
 START_TEST (peer_cannot)
 {
-  pair (ME);
+  leased_pair (ME);
   wish (MORE);
   grown (MORE);
   resized (excuses[_i].result, 2 << 20);
@@ -189,7 +169,7 @@ END_TEST
 /* Wherever it was, the link's end is the end of it, but for the last step. */
 START_TEST (link_is_lost)
 {
-  pair (ME);
+  leased_pair (ME);
   w.hold_disk = _i == 0;
   wish (MORE);
   if (_i >= 2)
@@ -224,7 +204,7 @@ END_TEST
 
 START_TEST (no_role_moves_meanwhile)
 {
-  pair (ME);
+  leased_pair (ME);
   wish (MORE);
   grown (MORE);
   frame (WIRE_SWITCH_REQUEST, WIRE_SWITCH_END_PLAIN);
@@ -267,7 +247,7 @@ END_TEST
 
 START_TEST (backup_says_so_when_it_is_durable)
 {
-  pair (PEER);
+  leased_pair (PEER);
   w.hold_disk = true;
   frame (WIRE_RESIZE, MORE);
   ck_assert_uint_eq (w.record.grow_to, MORE);
@@ -288,7 +268,7 @@ END_TEST
 
 START_TEST (backup_whose_disk_is_too_small)
 {
-  pair (PEER);
+  leased_pair (PEER);
   frame (WIRE_RESIZE, MORE);
   not_grown (ENOSPC, 2 << 20);
   ck_assert (sent (WIRE_RESIZED));
@@ -309,7 +289,7 @@ END_TEST
 /* It carries on without the link, and then it is the larger one. */
 START_TEST (backup_goes_on_alone)
 {
-  pair (PEER);
+  leased_pair (PEER);
   frame (WIRE_RESIZE, MORE);
   uint64_t grow = w.grow;
   link_down (false);
@@ -327,7 +307,7 @@ END_TEST
  */
 START_TEST (no_grant_before_the_primary_has_grown)
 {
-  pair (PEER);
+  leased_pair (PEER);
   frame (WIRE_RESIZE, MORE);
   grown (MORE);
   if (_i == 1) {
@@ -345,7 +325,7 @@ END_TEST
 
 START_TEST (what_a_peer_may_not_say)
 {
-  pair (_i < 2 ? PEER : ME);
+  leased_pair (_i < 2 ? PEER : ME);
   if (_i == 0)
     frame (WIRE_RESIZE, SIZE);
   else if (_i == 1)
@@ -461,7 +441,7 @@ END_TEST
 
 START_TEST (failed_metadata_is_no_growth)
 {
-  pair (PEER);
+  leased_pair (PEER);
   frame (WIRE_RESIZE, MORE);
   w.hold_disk = true;
   grown (MORE);
@@ -478,7 +458,7 @@ END_TEST
 
 START_TEST (failed_store_ends_it)
 {
-  pair (ME);
+  leased_pair (ME);
   wish (MORE);
   grown (MORE);
   step ((struct core_event){ .type = EV_STORE_SHORT });

@@ -320,6 +320,21 @@ node_status ()
   "$DUETCTL" -s "$dir/$1.ctl" status --json | jq -r "${2:-.}"
 }
 
+# ctl NAME ARGUMENT...: what it says is in $dir/says.
+ctl ()
+{
+  "$DUETCTL" -s "$dir/$1.ctl" "${@:2}" > "$dir/says" 2>&1
+}
+
+# ctl_refused PART NAME ARGUMENT...: it is refused for this reason.
+ctl_refused ()
+{
+  local status=0
+  ctl "${@:2}" || status=$?
+  [ "$status" = 1 ] || fail "status $status: $(cat "$dir/says")"
+  grep -q "$1" "$dir/says" || fail "$(cat "$dir/says")"
+}
+
 node_state () { node_status "$1" .state; }
 
 # wait_state NAME STATE [SECONDS]

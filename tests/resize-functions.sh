@@ -3,21 +3,6 @@
 # resize-functions.sh: what the tests of a growing volume share.  Sourced
 # after functions.sh.
 
-# ctl NAME ARGUMENT...: what it says is in $dir/says.
-ctl ()
-{
-  "$DUETCTL" -s "$dir/$1.ctl" "${@:2}" > "$dir/says" 2>&1
-}
-
-# refused PART NAME ARGUMENT...: it is refused for this reason.
-refused ()
-{
-  local status=0
-  ctl "${@:2}" || status=$?
-  [ "$status" = 1 ] || fail "status $status: $(cat "$dir/says")"
-  grep -q "$1" "$dir/says" || fail "$(cat "$dir/says")"
-}
-
 size_of ()
 {
   node_status "$1" .size_bytes

@@ -8,12 +8,6 @@
 . tests/linear-functions.sh
 . tests/etcd-functions.sh
 
-# ctl NAME ARGUMENT...: what it says is in $dir/says.
-ctl ()
-{
-  "$DUETCTL" -s "$dir/$1.ctl" "${@:2}" > "$dir/says" 2>&1
-}
-
 make_network 1
 start_etcd
 start_pair_with_clients

@@ -8,31 +8,16 @@ SIZE=256M
 . tests/volume-functions.sh
 . tests/writer-functions.sh
 
-# ctl NAME ARGUMENT...: what it says is in $dir/says.
-ctl ()
-{
-  "$DUETCTL" -s "$dir/$1.ctl" "${@:2}" > "$dir/says" 2>&1
-}
-
-# refused PART NAME ARGUMENT...: it is refused for this reason.
-refused ()
-{
-  local status=0
-  ctl "${@:2}" || status=$?
-  [ "$status" = 1 ] || fail "status $status: $(cat "$dir/says")"
-  grep -q "$1" "$dir/says" || fail "$(cat "$dir/says")"
-}
-
 # Not a pair yet, and no primary.
 start_node a
-refused 'blank' a pause
+ctl_refused 'blank' a pause
 start_node b
 wait_insync
-refused 'no node is primary yet' a pause
+ctl_refused 'no node is primary yet' a pause
 start_proxy
 start_writer area=16777216
 wait_primary
-refused 'is not paused' "$first" resume
+ctl_refused 'is not paused' "$first" resume
 nbdsh "$proxy_uri" 'h.pwrite(os.urandom(64 << 20), 32 << 20)'
 
 for asked in "$first" "$second"; do
@@ -60,14 +45,15 @@ while not os.path.exists("'"$dir/enough"'"):
   ctl "$asked" status || fail "$(cat "$dir/says")"
   grep -q '^peer .*not connected, paused$' "$dir/says" ||
     fail "$(cat "$dir/says")"
-  refused 'paused already' "$asked" pause
-  refused 'paused at the peer, not here' "$other" resume
-  refused 'paused' "$first" switchover
+  ctl_refused 'paused already' "$asked" pause
+  ctl_refused 'paused at the peer, not here' "$other" resume
+  ctl_refused 'paused' "$first" switchover
 
   # The backup is out, whoever asks.
   nbdsh "$(node_uri "$second")" 'pass' 2> "$dir/says" &&
     fail "$second serves"
-  refused 'the peer is there and has the newer copy' "$second" promote --force
+  ctl_refused 'the peer is there and has the newer copy' "$second" \
+    promote --force
   before=$(node_status "$first" .requests.write.count)
   wait_for 20 \
     '[ "$(node_status "$first" .requests.write.count)" -gt "$before" ]'

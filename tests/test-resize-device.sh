@@ -34,11 +34,11 @@ wait_primary
 # The backup's, then the primary's own.
 truncate -s 64M "$dir/$first.disk"
 losetup -c "${loop[$first]}"
-refused "the peer's disk is too small.*(it has 33554432 bytes)" \
+ctl_refused "the peer's disk is too small.*(it has 33554432 bytes)" \
   "$first" resize 48M
 have_size $((16 << 20))
 grep -q 'its disk has 33554432' "$dir/$second.log" || fail 'no word of it'
-refused "this node's disk is too small.*(it has 67108864 bytes)" \
+ctl_refused "this node's disk is too small.*(it has 67108864 bytes)" \
   "$first" resize 65M
 "$DUETCTL" -s "$dir/$first.ctl" status > "$dir/says"
 grep -q '^resize .*not to 65 MiB: ' "$dir/says" || fail "$(cat "$dir/says")"

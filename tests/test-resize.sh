@@ -13,10 +13,10 @@ mib=$((1 << 20))
 
 # Not a pair yet, and no primary.
 start_node a
-refused 'the peer is not connected' a resize 128M
+ctl_refused 'the peer is not connected' a resize 128M
 start_node b
 wait_insync
-refused 'no node is primary yet' a resize 128M
+ctl_refused 'no node is primary yet' a resize 128M
 start_proxy state="$dir/proxy.state"
 start_writer area=16777216
 wait_primary
@@ -27,16 +27,16 @@ for wrong in 128X 0 -1 12MM 9999999T ''; do
   ctl "$first" resize "$wrong" || status=$?
   [ "$status" = 2 ] || fail "resize '$wrong': status $status"
 done
-refused 'not primary' "$second" resize 128M
-refused 'has this size already' "$first" resize 64M
-refused 'can only grow' "$first" resize 63M
-refused 'no volume can be so large\|region map' "$first" resize 7E
+ctl_refused 'not primary' "$second" resize 128M
+ctl_refused 'has this size already' "$first" resize 64M
+ctl_refused 'can only grow' "$first" resize 63M
+ctl_refused 'no volume can be so large\|region map' "$first" resize 7E
 have_size $((64 * mib))
 "$DUETCTL" -s "$dir/$first.ctl" verify --rate=1M > "$dir/verify.log" 2>&1 &
 verify=$!
 tracked+=("$verify")
 wait_for 20 '[ "$(node_status "$first" .verify.active)" = true ]'
-refused 'verify --stop' "$first" resize 128M
+ctl_refused 'verify --stop' "$first" resize 128M
 "$DUETCTL" -s "$dir/$first.ctl" verify --stop > "$dir/stop.log"
 wait "$verify" || true
 
@@ -115,7 +115,7 @@ grep -q 'duetctl resize' "$dir/b.log" || fail 'it does not say what to do'
 start_proxy state="$dir/proxy.state"
 wait_primary
 nbdsh "$proxy_uri" 'h.pwrite(b"x", 20 << 20)'
-refused 'not connected' a resize 400M
+ctl_refused 'not connected' a resize 400M
 start_node b size=300M
 wait_insync
 verify_both
