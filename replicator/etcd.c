@@ -240,8 +240,10 @@ prepare (const struct etcd *etcd, struct endpoint *endpoint)
   SET (HEADERFUNCTION, on_header);
   SET (HEADERDATA, endpoint);
   SET (POST, 1L);
-  if (etcd->ca != NULL)
+  if (etcd->ca != NULL) {
     SET (CAINFO, etcd->ca);
+    SET (CAPATH, NULL); /* or Debian's libcurl trusts the system's, too */
+  }
   if (etcd->cert != NULL) {
     SET (SSLCERT, etcd->cert);
     SET (SSLKEY, etcd->cert_key);
