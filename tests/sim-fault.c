@@ -348,8 +348,7 @@ strike_client (struct sim *sim, const struct fault *fault)
     break;
   case FAULT_CLIENT_PARTITION:
     client->cut_until[fault->node] = sim->now_us + fault->length_us;
-    if (sim->fault_next < sim->fault_count &&
-        sim->faults[sim->fault_next].frame == WIRE_SWITCH_REQUEST)
+    if (fault->busy)
       sim->busy_until = client->cut_until[fault->node];
     break;
   default:

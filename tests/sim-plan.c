@@ -160,6 +160,7 @@ plan_one (struct sim *sim, struct fault *fault)
   uint64_t mood = sim->fault_burst ? 3 : plan_random (sim, 4);
 
   fault->kind = plan_kind (sim);
+  fault->busy = false;
   fault->node = (int) plan_random (sim, SIM_NODES);
   fault->client = (int) plan_random (sim, SIM_CLIENTS);
   if (mood == 0)
@@ -212,6 +213,7 @@ plan_handover (struct sim *sim, struct fault *first, struct fault *second)
   if (sim->model->partition && !sim->model->store)
     return;
   first->length_us = 4000 * SIM_MS;
+  first->busy = true;
   second->kind = plan_random (sim, 2) ? FAULT_WRITE : FAULT_SYNC;
   second->node = first->node;
   second->wait_us = plan_random (sim, 20 * SIM_MS);
@@ -266,6 +268,65 @@ plan_grown (struct sim *sim, struct fault *second)
                                                : plan_random (sim, 1500);
 }
 
+/* One node is away, and the other loses power while it makes durable what a
+ * client flushes, or a little later: what was answered in between is only in
+ * the memory of the client.
+ */
+static void
+plan_flushed (struct sim *sim, struct fault *first, struct fault *second)
+{
+  first->length_us = 4000 * SIM_MS;
+  second->kind = FAULT_POWER;
+  second->node = 1 - first->node;
+  second->wait_us = plan_random (sim, 20 * SIM_MS);
+  second->action = plan_random (sim, 2) ? ACT_SYNC_STORE : ACT_COMPLETE;
+  second->at = second->node;
+  second->frame = 0;
+  second->nth = 1 + (uint32_t) plan_random (sim, 8);
+  second->delay_us = plan_random (sim, 1 * SIM_MS);
+  second->length_us = plan_random (sim, 30 * SIM_MS);
+}
+
+/* A client cannot reach one of the nodes, which then does not hear the other
+ * one; and before it has noticed the other one is new.
+ */
+static void
+plan_unnoticed (struct sim *sim, struct fault *first, struct fault *second,
+                struct fault *third)
+{
+  first->kind = FAULT_CLIENT_PARTITION;
+  first->length_us = 2000 * SIM_MS;
+  first->busy = true;
+  second->kind = FAULT_PARTITION;
+  second->wait_us = plan_random (sim, 300 * SIM_MS);
+  second->length_us = 2000 * SIM_MS;
+  third->kind = plan_random (sim, 2) ? FAULT_POWER : FAULT_CRASH;
+  third->node = 1 - first->node;
+  third->wait_us = plan_random (sim, 5 * SIM_MS);
+  third->length_us = plan_random (sim, 5 * SIM_MS);
+  second->action = third->action = -1;
+}
+
+/* Faults that follow each other for a purpose. */
+static void
+plan_chains (struct sim *sim)
+{
+  const struct model *model = sim->model;
+  uint32_t i;
+
+  for (i = 0; i + 1 < sim->fault_count; i++) {
+    struct fault *fault = &sim->faults[i];
+
+    if (model->durability == DURABILITY_FLUSH &&
+        (fault->kind == FAULT_CRASH || fault->kind == FAULT_STOP) &&
+        plan_random (sim, 3) == 0)
+      plan_flushed (sim, fault, fault + 1);
+    if (model->arbiter == ARBITER_ETCD && fault->kind == FAULT_PARTITION &&
+        i + 2 < sim->fault_count && plan_random (sim, 3) == 0)
+      plan_unnoticed (sim, fault, fault + 1, fault + 2);
+  }
+}
+
 /* Each run leaves out about half of the kinds (swarm testing, Groce et
  * al. 2012), so that those left meet each other more often; in a burst
  * they come close together.
@@ -314,6 +375,7 @@ fault_plan (struct sim *sim)
         plan_random (sim, 4) != 0)
       plan_grown (sim, &sim->faults[i + 1]);
   }
+  plan_chains (sim);
   sim->fault_planned = sim->fault_count;
   if (sim->fault_count > sim->options.faults)
     sim->fault_count = sim->options.faults;

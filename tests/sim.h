@@ -449,6 +449,8 @@ struct fault {
   uint32_t dice;      /* for what its kind leaves to chance */
   uint64_t delay_us;  /* from the action to the fault */
   uint64_t length_us; /* until it is repaired */
+  bool busy;          /* a client that is cut off: requests do not wait for the
+                      next fault */
 };
 
 /* What takes the place of random faults and requests (a story).  With a
