@@ -12,7 +12,8 @@
  *                             when it has died, what was not flushed may
  *                             be, if no member's process has outlived it
  *                             or the client was about to send it again;
- *                             and nothing else
+ *                             and nothing else.  Without a proxy it lives
+ *                             as long as its session
  */
 #include <assert.h>
 #include <string.h>
@@ -219,6 +220,18 @@ flush_note_again (struct sim *sim)
   sim->flush.turns[sim->flush.turn_count++] = ++sim->order;
 }
 
+/* A client forgets what it wrote: it dies, or its session ends and there is
+ * no proxy.
+ */
+void
+flush_note_death (struct sim *sim)
+{
+  if (!flush_mode (sim))
+    return;
+  assert (sim->flush.death_count < FLUSH_DEATHS);
+  sim->flush.deaths[sim->flush.death_count++] = ++sim->order;
+}
+
 void
 flush_note_end (struct sim *sim, const struct node *node)
 {
@@ -267,6 +280,8 @@ struct cell {
                           was answered was sent */
   struct values since;      /* what was written after that, or just then */
   uint32_t writers[VALUES]; /* of since */
+  struct values late;       /* what may yet be written: without a proxy, by
+                          requests without an answer */
   bool own;      /* the newest answered write is of the client that lives */
   uint32_t lost; /* order of the newest loss, 0: none since a flush */
   bool open;     /* a value was perhaps lost, and none flushed since */
@@ -328,9 +343,14 @@ value_of (const struct op *op, uint32_t cell)
 }
 
 static void
-write_invoked (struct cell *c, uint32_t number, uint32_t value)
+write_invoked (const struct sim *sim, struct cell *c, uint32_t number,
+               uint32_t value)
 {
+  const struct op *op = &sim->ops[number];
+
   add (&c->may, value);
+  if (!sim->clients[0].proxied && (op->answered == 0 || op->error != 0))
+    add (&c->late, value);
   assert (c->since.count < VALUES);
   c->writers[c->since.count] = number;
   c->since.list[c->since.count++] = value;
@@ -403,7 +423,7 @@ read_answered (struct sim *sim, struct cell *c, uint32_t number, uint32_t cell)
 {
   uint32_t value = value_of (&sim->ops[number], cell);
 
-  if (!has (&c->may, value))
+  if (!has (&c->may, value) && !has (&c->late, value))
     sim_fail (sim,
               "flush: op %u reads %u in cell %u: what was answered%s is"
               " lost",
@@ -434,7 +454,7 @@ happen (struct sim *sim, struct cell *c, const struct event *event,
   else if (op->kind == OP_READ)
     read_answered (sim, c, event->op, cell);
   else if (event->what == INVOKED)
-    write_invoked (c, event->op, value_of (op, cell));
+    write_invoked (sim, c, event->op, value_of (op, cell));
   else {
     only (&c->may, value_of (op, cell));
     c->own = true;
@@ -500,7 +520,7 @@ flush_check_history (struct sim *sim)
     return;
   assert (sim->client_count == 1);
   for (cell = 0; cell < sim->cells; cell++) {
-    c.since.count = c.flush_count = 0;
+    c.since.count = c.late.count = c.flush_count = 0;
     c.open = c.own = false;
     c.lost = 0;
     only (&c.may, 0);

@@ -14,7 +14,8 @@
 enum {
   FLUSH_SLOTS = 12,   /* as many as a client has requests out */
   FLUSH_AGAIN = 6,    /* kept writes on their way at once */
-  FLUSH_ENDS = 64,    /* of clients in a run, or of nodes */
+  FLUSH_ENDS = 64,    /* of nodes in a run */
+  FLUSH_DEATHS = 512, /* of clients, or of their sessions */
   FLUSH_TURNS = 4096, /* sessions in a run that begin with kept writes */
 };
 
@@ -32,8 +33,8 @@ struct keeper {
 
 /* A run's: order numbers of what may cost unflushed writes. */
 struct flush_run {
-  uint64_t bytes, ms;          /* the nodes' flush_bytes and flush_ms */
-  uint32_t deaths[FLUSH_ENDS]; /* clients die */
+  uint64_t bytes, ms;            /* the nodes' flush_bytes and flush_ms */
+  uint32_t deaths[FLUSH_DEATHS]; /* clients forget what they wrote */
   uint32_t death_count;
   uint32_t losses[FLUSH_ENDS]; /* no member's process lives on */
   uint32_t loss_count;
@@ -60,6 +61,7 @@ void flush_note_action (struct sim *sim, struct node *node,
                         const struct core_action *action);
 void flush_note_step (struct node *node);
 void flush_note_again (struct sim *sim);
+void flush_note_death (struct sim *sim);
 void flush_note_end (struct sim *sim, const struct node *node);
 bool flush_all_durable (const struct sim *sim);
 void flush_check_history (struct sim *sim);

@@ -75,6 +75,38 @@ choose_kind (struct sim *sim)
   return dice < 57 ? OP_TRIM : OP_FLUSH;
 }
 
+/* With durability=flush a client waits for what it would overlap, as the
+ * proxy makes it wait.
+ */
+static bool
+overlaps (const struct sim *sim, const struct client *client,
+          const struct op *op)
+{
+  uint32_t i;
+
+  for (i = 0; i < SIM_OUTSTANDING; i++) {
+    const struct op *other = &sim->ops[client->ops[i]];
+
+    if (client->ops[i] != NO_OP && op->first < other->first + other->count &&
+        other->first < op->first + op->count)
+      return true;
+  }
+  return false;
+}
+
+static void
+choose_free_range (struct sim *sim, const struct client *client, struct op *op)
+{
+  uint32_t tries = 8;
+
+  do
+    choose_range (sim, client, op);
+  while (flush_mode (sim) && !client->proxied && overlaps (sim, client, op) &&
+         --tries > 0);
+  if (tries == 0)
+    op->kind = OP_FLUSH;
+}
+
 /* Look again at what a lost write may have left behind: most often, and
  * more than once, because what was read must stay.
  */
@@ -116,7 +148,7 @@ new_op (struct sim *sim, struct client *client)
   }
   else if (!choose_doubt (sim, client, op)) {
     op->kind = choose_kind (sim);
-    choose_range (sim, client, op);
+    choose_free_range (sim, client, op);
     if (op->kind != OP_READ && !proxy_has_room (client, op->count))
       op->kind = OP_FLUSH;
     if (op->kind == OP_FLUSH)
@@ -341,12 +373,10 @@ load_crash (struct sim *sim, struct client *client)
   if (!client->alive)
     return;
   sim_trace (sim, "client %d: is killed", client->index);
-  if (flush_mode (sim)) {
-    assert (sim->flush.death_count < FLUSH_ENDS);
-    sim->flush.deaths[sim->flush.death_count++] = ++sim->order;
-  }
-  if (client->proxied)
+  if (client->proxied) {
+    flush_note_death (sim);
     proxy_crash (sim, client);
+  }
   else
     plain_crash (sim, client);
   load_dropped (sim, client);

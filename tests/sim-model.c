@@ -68,6 +68,15 @@ const struct model sim_models[MODE_COUNT] = {
     .takeover = TAKEOVER_PROXY, .durability = DURABILITY_FLUSH,
     .partition = true, .store = true,
   },
+  [MODE_FPLAIN] = {
+    .name = "fplain",
+    .text = "durability=flush and one client without a proxy, pinned to the"
+            " primary; everything of mode one: nothing that a flush vouched"
+            " for is lost, and nothing answered is while its session lasts",
+    .plain_min = 1, .plain_max = 1,
+    .takeover = TAKEOVER_PROXY, .durability = DURABILITY_FLUSH,
+    .partition = true,
+  },
   [MODE_FORCE] = {
     .name = "force",
     .text = "as one; and the operator promotes nodes by force and gives"

@@ -48,8 +48,10 @@ lose (struct sim *sim, struct client *client)
   if (client->asking != NULL)
     nbd_hang_up (sim, client->asking);
   client->asking = NULL;
-  if (client->live)
+  if (client->live) {
+    flush_note_death (sim);
     nbd_hang_up (sim, client->nbd[0]);
+  }
   client->live = false;
   client->nbd_count = 0;
   load_dropped (sim, client);

@@ -380,6 +380,7 @@ enum sim_mode {
   MODE_ETCD,
   MODE_FLUSH,
   MODE_FSTORE,
+  MODE_FPLAIN,
   MODE_COUNT,
 };
 
