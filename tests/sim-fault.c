@@ -520,10 +520,47 @@ greeting (const struct sim *sim)
 }
 
 static bool
+ends_a_node (const struct fault *fault)
+{
+  switch (fault->kind) {
+  case FAULT_CRASH:
+  case FAULT_POWER:
+  case FAULT_STOP:
+  case FAULT_BOTH:
+  case FAULT_TOGETHER:
+  case FAULT_FLAP: return true;
+  default: return false;
+  }
+}
+
+/* With durability=flush a node that ends while the other one's disk fails
+ * leaves no copy of which it is known that it lacks nothing.
+ */
+static bool
+takes_the_whole_copy (const struct sim *sim, const struct fault *fault)
+{
+  int n;
+
+  for (n = 0; n < SIM_NODES && flush_mode (sim); n++) {
+    const struct disk *disk = &sim->nodes[n].disk;
+
+    if ((n != fault->node || fault->kind == FAULT_BOTH) &&
+        ends_a_node (fault) &&
+        (disk->fail_read || disk->fail_write || disk->fail_sync ||
+         disk->fail_meta || disk->sync_failed ||
+         disk->record.data == DATA_FAILED))
+      return true;
+  }
+  return false;
+}
+
+static bool
 may_strike (struct sim *sim, const struct fault *fault)
 {
   const char *why;
 
+  if (takes_the_whole_copy (sim, fault))
+    return false;
   if (fault->kind == FAULT_SLOW && !sim->model->partition)
     return !greeting (sim);
   if (!wants_whole_pair (fault))

@@ -63,7 +63,8 @@ const struct model sim_models[MODE_COUNT] = {
   },
   [MODE_FSTORE] = {
     .name = "fstore",
-    .text = "durability=flush, and everything of mode store",
+    .text = "durability=flush, and everything of mode store, but no node ends"
+            " while the other one's disk fails",
     .proxied_min = 1, .proxied_max = 1,
     .takeover = TAKEOVER_PROXY, .durability = DURABILITY_FLUSH,
     .partition = true, .store = true,
