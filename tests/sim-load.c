@@ -82,12 +82,14 @@ static bool
 overlaps (const struct sim *sim, const struct client *client,
           const struct op *op)
 {
+  const struct op *other;
   uint32_t i;
 
   for (i = 0; i < SIM_OUTSTANDING; i++) {
-    const struct op *other = &sim->ops[client->ops[i]];
-
-    if (client->ops[i] != NO_OP && op->first < other->first + other->count &&
+    if (client->ops[i] == NO_OP)
+      continue;
+    other = &sim->ops[client->ops[i]];
+    if (op->first < other->first + other->count &&
         other->first < op->first + op->count)
       return true;
   }
