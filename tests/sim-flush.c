@@ -145,7 +145,7 @@ flush_check_change (struct sim *sim, const struct node *node, bool linked)
 
   if (!flush_mode (sim) || !disk->record.both || linked)
     return;
-  if (node->lacks)
+  if (node->lacks && !sim->model->force)
     sim_fail (sim, "flush: %c goes on alone, and was restarted as one of two",
               'A' + node->index);
   for (cell = 0; cell < sim->cells; cell++)

@@ -87,6 +87,13 @@ const struct model sim_models[MODE_COUNT] = {
     .takeover = TAKEOVER_PROXY, .partition = true,
     .split = true, .force = true,
   },
+  [MODE_FFORCE] = {
+    .name = "fforce",
+    .text = "durability=flush, and everything of mode force",
+    .proxied_min = 1, .proxied_max = 1,
+    .takeover = TAKEOVER_PROXY, .durability = DURABILITY_FLUSH,
+    .partition = true, .split = true, .force = true,
+  },
   [MODE_APART] = {
     .name = "apart",
     .text = "one or two proxied clients and perhaps one without, everything"

@@ -381,6 +381,7 @@ enum sim_mode {
   MODE_FLUSH,
   MODE_FSTORE,
   MODE_FPLAIN,
+  MODE_FFORCE,
   MODE_COUNT,
 };
 
