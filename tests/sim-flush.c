@@ -246,13 +246,15 @@ flush_note_end (struct sim *sim, const struct node *node)
 bool
 flush_all_durable (const struct sim *sim)
 {
-  uint32_t cell;
   int n;
 
-  for (n = 0; n < SIM_NODES; n++)
-    for (cell = 0; cell < sim->cells; cell++)
-      if (sim->nodes[n].disk.kept[cell] != sim->nodes[n].disk.written[cell])
-        return false;
+  for (n = 0; n < SIM_NODES; n++) {
+    const struct disk *disk = &sim->nodes[n].disk;
+
+    if (memcmp (disk->kept, disk->written, sim->cells * sizeof disk->kept[0]) !=
+        0)
+      return false;
+  }
   return true;
 }
 
@@ -509,17 +511,40 @@ list_events (struct sim *sim, uint32_t *count)
   return list;
 }
 
+/* Mark each cell whose history may differ from that of the one before it:
+ * where a request begins or has ended, and where a read saw something else.
+ * The others need no look of their own.
+ */
+static void
+mark_edges (const struct sim *sim, bool *edges)
+{
+  uint32_t i, n;
+
+  for (n = 0; n < sim->op_count; n++) {
+    const struct op *op = &sim->ops[n];
+
+    edges[op->first] = edges[op->first + op->count] = true;
+    for (i = 1; op->kind == OP_READ && op->values != NULL && i < op->count; i++)
+      if (op->values[i] != op->values[i - 1])
+        edges[op->first + i] = true;
+  }
+}
+
 void
 flush_check_history (struct sim *sim)
 {
   static struct cell c;
+  bool *edges = sim_alloc (sim, sim->cells + 1);
   uint32_t count, cell, i;
   const struct event *list = list_events (sim, &count);
 
   if (sim->flush.broken)
     return;
   assert (sim->client_count == 1);
+  mark_edges (sim, edges);
   for (cell = 0; cell < sim->cells; cell++) {
+    if (cell > 0 && !edges[cell])
+      continue;
     c.since.count = c.late.count = c.flush_count = 0;
     c.open = c.own = false;
     c.lost = 0;
