@@ -315,6 +315,8 @@ int
 node_http_start (struct node_http *node, struct engine *engine)
 {
   node->engine = engine;
+  /* The first second has a sample, too. */
+  history_look (node->history, engine);
   return http_start (node->http);
 }
 
