@@ -129,9 +129,11 @@ check_generation (const struct core *core)
   }
   assert (core->sb_durable <= core->sb_version);
   assert (core->gen_version <= core->sb_version);
-  /* Nobody waits to be chosen behind a paused link. */
+  /* Nobody waits to be chosen behind a paused link, but one that is about to
+   * go on alone because its peer has failed.
+   */
   if (core->paused && !pause_fits (core))
-    assert (admin_pauses (core) || core->stopping);
+    assert (admin_pauses (core) || core->stopping || core->consent);
   if (core->paused && core->phase == LINK_DECIDED)
     assert (core->yield == YIELD_TOLD);
   if (core_may_serve (core)) {

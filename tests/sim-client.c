@@ -215,6 +215,7 @@ send_again (struct sim *sim, struct client *client)
     client->keeper.again[client->keeper.again_count].op = op;
     client->keeper.again[client->keeper.again_count++].number = number;
     kept_sent (client->keeper.kept, number);
+    client->keeper.again_ms = sim->now_us / SIM_MS;
     sim_trace (sim, "client %d: op %u again", client->index, op + 1);
     /* A node does what came on one connection in any order, too. */
     nbd = client->nbd[number % client->nbd_count];
@@ -277,6 +278,19 @@ proxy_begin (struct sim *sim, struct client *client, uint32_t slot)
 
 /* --- the route ---------------------------------------------------------- */
 
+/* When what has waited longest for its answer was sent; ROUTE_NEVER:
+ * nothing waits.
+ */
+static uint64_t
+oldest_sent_ms (const struct client *client)
+{
+  uint64_t sent_ms = unanswered_sent_ms (client->table);
+
+  if (client->keeper.again_count > 0 && client->keeper.again_ms < sent_ms)
+    return client->keeper.again_ms;
+  return sent_ms;
+}
+
 static void
 on_tick (struct sim *sim, const struct sim_event *event)
 {
@@ -291,8 +305,7 @@ on_tick (struct sim *sim, const struct sim_event *event)
 static void
 schedule (struct sim *sim, struct client *client)
 {
-  uint64_t due_ms = route_deadline (&client->route,
-                                    unanswered_sent_ms (client->table));
+  uint64_t due_ms = route_deadline (&client->route, oldest_sent_ms (client));
   struct sim_event event = client_event (client, on_tick);
   uint64_t time;
 
@@ -315,7 +328,7 @@ feed (struct sim *sim, struct client *client, enum route_event_type type,
     .type = type,
     .now_ms = sim->now_us / SIM_MS,
     .attempt = attempt,
-    .sent_ms = unanswered_sent_ms (client->table),
+    .sent_ms = oldest_sent_ms (client),
     .fresh = client->live && !gen_id_equal (client->served, client->shown),
   };
   struct route_step step = route_step (&client->route, &event);
@@ -392,6 +405,7 @@ answered_again (struct sim *sim, struct client *client,
     sim->flush.broken = true;
   kept_answered (client->keeper.kept, client->keeper.again[i].number);
   client->keeper.again[i] = client->keeper.again[--client->keeper.again_count];
+  client->keeper.again_ms = sim->now_us / SIM_MS;
   proxy_pump (sim, client);
   schedule (sim, client);
   return true;

@@ -29,6 +29,7 @@ struct keeper {
     uint64_t number;
   } again[FLUSH_AGAIN]; /* sent again, not answered */
   uint32_t again_count;
+  uint64_t again_ms; /* when one of these was last sent, or answered */
 };
 
 /* A run's: order numbers of what may cost unflushed writes. */
