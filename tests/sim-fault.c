@@ -541,11 +541,12 @@ takes_the_whole_copy (const struct sim *sim, const struct fault *fault)
 {
   int n;
 
-  for (n = 0; n < SIM_NODES && flush_mode (sim); n++) {
+  if (!flush_mode (sim) || !ends_a_node (fault))
+    return false;
+  for (n = 0; n < SIM_NODES; n++) {
     const struct disk *disk = &sim->nodes[n].disk;
 
     if ((n != fault->node || fault->kind == FAULT_BOTH) &&
-        ends_a_node (fault) &&
         (disk->fail_read || disk->fail_write || disk->fail_sync ||
          disk->fail_meta || disk->sync_failed ||
          disk->record.data == DATA_FAILED))
