@@ -282,8 +282,8 @@ struct cell {
                           was answered was sent */
   struct values since;      /* what was written after that, or just then */
   uint32_t writers[VALUES]; /* of since */
-  struct values late;       /* what may yet be written: without a proxy, by
-                          requests without an answer */
+  struct values late;       /* of writes without an answer, which may take
+                          effect at any later time (as in sim-history.c) */
   bool own;      /* the newest answered write is of the client that lives */
   uint32_t lost; /* order of the newest loss, 0: none since a flush */
   bool open;     /* a value was perhaps lost, and none flushed since */
@@ -351,7 +351,7 @@ write_invoked (const struct sim *sim, struct cell *c, uint32_t number,
   const struct op *op = &sim->ops[number];
 
   add (&c->may, value);
-  if (!sim->clients[0].proxied && (op->answered == 0 || op->error != 0))
+  if (op->answered == 0 || op->error != 0)
     add (&c->late, value);
   assert (c->since.count < VALUES);
   c->writers[c->since.count] = number;
