@@ -8,7 +8,7 @@
  * goes on alone by this node's own word (T1), as if its store had failed.
  * The copy stays as it was, complete up to that moment, until the peer
  * overwrites it; promote --force takes the word back, and so does a peer
- * that has failed without having gone on alone.
+ * that has failed, or may lack something, without having gone on alone.
  *
  *   backup:   wanted --nothing under way--> saving --durable--> told
  *   primary:  asked --> yielded: link dropped, consent, alone
@@ -66,8 +66,9 @@ pause_advance (struct core *core)
   }
 }
 
-/* The peer has failed before it went on alone: if this copy has stepped
- * back for it, it lacks nothing, and is the one that is left.
+/* The peer has failed, or may lack something, and has not gone on alone: if
+ * this copy has stepped back for it, it lacks nothing, and is the one that is
+ * left.
  */
 void
 pause_take_back (struct core *core)
@@ -111,12 +112,12 @@ pause_end (struct core *core)
   core->reconnect_ms = core->now_ms;
 }
 
-/* Has it said, durably, that it cannot be chosen? */
+/* Has it said that it cannot be chosen, nor will be after a restart? */
 static bool
 is_out (const struct gen_record *record)
 {
   return record->discard || record->data == DATA_SYNCING ||
-    record->data == DATA_FAILED;
+    record->data == DATA_FAILED || record->may_lack;
 }
 
 /* Both know who they are, and what the other has; false: let the verdict

@@ -392,16 +392,17 @@ knows (const struct gen_record *holder, const struct gen_record *other)
     other->history_count == 0 && other->peer == holder->node;
 }
 
-/* YIELDED stepped back while both were members, and OTHER failed before it
- * went on alone: nothing was answered without YIELDED, whose copy is as
- * complete as it was.
+/* YIELDED stepped back while both were members, and OTHER failed, or was
+ * restarted and may lack something, before it went on alone: nothing was
+ * answered without YIELDED, whose copy is as complete as it was.
  */
 static bool
 stands_in (const struct gen_record *yielded, const struct gen_record *other)
 {
   return yielded->discard && yielded->both && !yielded->may_lack &&
     yielded->data == DATA_CURRENT && !other->discard && other->both &&
-    other->data == DATA_FAILED &&
+    (other->data == DATA_FAILED ||
+     (other->data == DATA_CURRENT && other->may_lack)) &&
     gen_id_equal (gen_current (yielded), gen_current (other));
 }
 

@@ -209,6 +209,22 @@ START_TEST (who_stepped_back_stands_in)
 }
 END_TEST
 
+/* The same, but A is restarted, with durability=flush. */
+START_TEST (who_stepped_back_stands_in_for_a_restarted_one)
+{
+  struct gen_record a = member (NODE_A), b = member (NODE_B);
+
+  b.discard = true;
+  a.may_lack = true;
+  ck_assert_int_eq (decide (&a, &b), GEN_TARGET);
+  b.may_lack = true;
+  ck_assert_int_eq (decide (&a, &b), GEN_SOURCE);
+  b.may_lack = false;
+  advance (&a, GEN_SOLO, 0, 0);
+  ck_assert_int_eq (decide (&a, &b), GEN_SOURCE);
+}
+END_TEST
+
 START_TEST (an_interrupted_resync_goes_on)
 {
   struct gen_record a = member (NODE_A), b = member (NODE_B);
@@ -518,6 +534,7 @@ main (void)
   tcase_add_test (tcase, blank_replaces_the_peer);
   tcase_add_test (tcase, discard_yields);
   tcase_add_test (tcase, who_stepped_back_stands_in);
+  tcase_add_test (tcase, who_stepped_back_stands_in_for_a_restarted_one);
   tcase_add_test (tcase, an_interrupted_resync_goes_on);
   tcase_add_test (tcase, same_generation);
   tcase_add_test (tcase, one_knows_the_other);

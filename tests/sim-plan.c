@@ -287,6 +287,19 @@ plan_flushed (struct sim *sim, struct fault *first, struct fault *second)
   second->length_us = plan_random (sim, 30 * SIM_MS);
 }
 
+/* A node loses power, and before the other one has noticed its operator has
+ * it pause the link.
+ */
+static void
+plan_held (struct sim *sim, const struct fault *first, struct fault *second)
+{
+  second->kind = FAULT_HOLD;
+  second->node = 1 - first->node;
+  second->wait_us = plan_random (sim, 20 * SIM_MS);
+  second->action = -1;
+  second->dice = second->dice * 12 + 1; /* a pause that ends */
+}
+
 /* A client cannot reach one of the nodes, which then does not hear the other
  * one; and before it has noticed the other one is new.
  */
@@ -321,6 +334,9 @@ plan_chains (struct sim *sim)
         (fault->kind == FAULT_CRASH || fault->kind == FAULT_STOP) &&
         plan_random (sim, 3) == 0)
       plan_flushed (sim, fault, fault + 1);
+    if (model->durability == DURABILITY_FLUSH && fault->kind == FAULT_POWER &&
+        plan_random (sim, 4) == 0)
+      plan_held (sim, fault, fault + 1);
     if (model->arbiter == ARBITER_ETCD && fault->kind == FAULT_PARTITION &&
         i + 2 < sim->fault_count && plan_random (sim, 3) == 0)
       plan_unnoticed (sim, fault, fault + 1, fault + 2);
