@@ -394,16 +394,19 @@ knows (const struct gen_record *holder, const struct gen_record *other)
 
 /* YIELDED stepped back while both were members, and OTHER failed, or was
  * restarted and may lack something, before it went on alone: nothing was
- * answered without YIELDED, whose copy is as complete as it was.
+ * answered without YIELDED, whose copy is as complete as it was.  Or OTHER has
+ * begun to take it over, and YIELDED died before it had noted that it counts.
  */
 static bool
 stands_in (const struct gen_record *yielded, const struct gen_record *other)
 {
-  return yielded->discard && yielded->both && !yielded->may_lack &&
-    yielded->data == DATA_CURRENT && !other->discard && other->both &&
-    (other->data == DATA_FAILED ||
-     (other->data == DATA_CURRENT && other->may_lack)) &&
-    gen_id_equal (gen_current (yielded), gen_current (other));
+  if (!yielded->discard || !yielded->both || yielded->data != DATA_CURRENT ||
+      other->discard || !other->both ||
+      !gen_id_equal (gen_current (yielded), gen_current (other)))
+    return false;
+  if (other->data == DATA_SYNCING)
+    return true;
+  return !yielded->may_lack && (other->data == DATA_FAILED || other->may_lack);
 }
 
 /* Copies of one volume may differ in size for a while, and an empty one that

@@ -94,11 +94,14 @@ only_switched (const struct gen_record *newer, const struct gen_record *older)
   return true;
 }
 
-/* A stepped back for B, which has failed in the generation of both. */
+/* A stepped back for B, which has failed in the generation of both, or takes
+ * A's copy over.
+ */
 static bool
 stands_in (const struct gen_record *a, const struct gen_record *b)
 {
-  return a->both && b->both && b->data == DATA_FAILED && !b->discard &&
+  return a->both && b->both && !b->discard &&
+    (b->data == DATA_FAILED || b->data == DATA_SYNCING) &&
     gen_id_equal (gen_current (a), gen_current (b));
 }
 

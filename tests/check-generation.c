@@ -219,7 +219,13 @@ START_TEST (who_stepped_back_stands_in_for_a_restarted_one)
   ck_assert_int_eq (decide (&a, &b), GEN_TARGET);
   b.may_lack = true;
   ck_assert_int_eq (decide (&a, &b), GEN_SOURCE);
+  /* A has begun to take B's copy over. */
+  a.may_lack = false;
+  a.data = DATA_SYNCING;
+  ck_assert_int_eq (decide (&a, &b), GEN_TARGET);
   b.may_lack = false;
+  ck_assert_int_eq (decide (&a, &b), GEN_TARGET);
+  a.data = DATA_CURRENT;
   advance (&a, GEN_SOLO, 0, 0);
   ck_assert_int_eq (decide (&a, &b), GEN_SOURCE);
 }

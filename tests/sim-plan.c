@@ -288,16 +288,26 @@ plan_flushed (struct sim *sim, struct fault *first, struct fault *second)
 }
 
 /* A node loses power, and before the other one has noticed its operator has
- * it pause the link.
+ * it pause the link; and when they meet again that one dies, perhaps.
  */
 static void
-plan_held (struct sim *sim, const struct fault *first, struct fault *second)
+plan_held (struct sim *sim, const struct fault *first, struct fault *second,
+           struct fault *third)
 {
   second->kind = FAULT_HOLD;
   second->node = 1 - first->node;
   second->wait_us = plan_random (sim, 20 * SIM_MS);
   second->action = -1;
   second->dice = second->dice * 12 + 1; /* a pause that ends */
+  if (third == NULL || plan_random (sim, 2) == 0)
+    return;
+  third->kind = plan_random (sim, 2) ? FAULT_CRASH : FAULT_STOP;
+  third->node = third->at = second->node;
+  third->wait_us = 0;
+  third->action = ACT_SEND;
+  third->frame = WIRE_HELLO_FRAME;
+  third->nth = 1 + (uint32_t) plan_random (sim, 2);
+  third->delay_us = plan_random (sim, 1 * SIM_MS);
 }
 
 /* A client cannot reach one of the nodes, which then does not hear the other
@@ -336,7 +346,8 @@ plan_chains (struct sim *sim)
       plan_flushed (sim, fault, fault + 1);
     if (model->durability == DURABILITY_FLUSH && fault->kind == FAULT_POWER &&
         plan_random (sim, 4) == 0)
-      plan_held (sim, fault, fault + 1);
+      plan_held (sim, fault, fault + 1,
+                 i + 2 < sim->fault_count ? fault + 2 : NULL);
     if (model->arbiter == ARBITER_ETCD && fault->kind == FAULT_PARTITION &&
         i + 2 < sim->fault_count && plan_random (sim, 3) == 0)
       plan_unnoticed (sim, fault, fault + 1, fault + 2);
