@@ -604,6 +604,9 @@ proxy_start (struct sim *sim, struct client *client, bool amnesia)
   }
   if (!gen_id_equal (client->saved, client->shown))
     client->bound = false;
+  /* What it was shown may have been given up, with the size. */
+  if (amnesia && sim->model->force)
+    client->cells = 0;
   client->shown = client->saved;
   client->tick_us = SIM_NEVER;
   client->ask = ROUTE_ASK_NONE;

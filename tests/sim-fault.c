@@ -303,6 +303,16 @@ strike_verify (struct sim *sim, const struct fault *fault)
   admin_ask (sim, &sim->nodes[fault->node], &wish);
 }
 
+/* Its node may not have noticed yet. */
+static bool
+disk_fails (const struct sim *sim, int node)
+{
+  const struct disk *disk = &sim->nodes[node].disk;
+
+  return disk->fail_read || disk->fail_write || disk->fail_sync ||
+    disk->fail_meta || disk->sync_failed || disk->record.data == DATA_FAILED;
+}
+
 static void
 resume (struct sim *sim, const struct sim_event *event)
 {
@@ -320,7 +330,9 @@ strike_hold (struct sim *sim, const struct fault *fault)
                              .a = (uint32_t) fault->node };
 
   if (fault->dice % 3 == 0) {
-    strike_wish (sim, fault, ADMIN_RESYNC);
+    /* Whose copy is doubted steps back: the other one must not fail. */
+    if (!disk_fails (sim, 0) && !disk_fails (sim, 1))
+      strike_wish (sim, fault, ADMIN_RESYNC);
     return;
   }
   strike_wish (sim, fault, ADMIN_PAUSE);
@@ -543,15 +555,9 @@ takes_the_whole_copy (const struct sim *sim, const struct fault *fault)
 
   if (!flush_mode (sim) || !ends_a_node (fault))
     return false;
-  for (n = 0; n < SIM_NODES; n++) {
-    const struct disk *disk = &sim->nodes[n].disk;
-
-    if ((n != fault->node || fault->kind == FAULT_BOTH) &&
-        (disk->fail_read || disk->fail_write || disk->fail_sync ||
-         disk->fail_meta || disk->sync_failed ||
-         disk->record.data == DATA_FAILED))
+  for (n = 0; n < SIM_NODES; n++)
+    if ((n != fault->node || fault->kind == FAULT_BOTH) && disk_fails (sim, n))
       return true;
-  }
   return false;
 }
 
