@@ -98,6 +98,8 @@ bool check_diverged (struct sim *sim);
 void check_handshake (struct sim *sim, const struct node *node);
 
 /* sim-check-sync.c */
+bool cells_meet (uint32_t first, uint32_t count, uint32_t other,
+                 uint32_t other_count);
 void check_equal (struct sim *sim, const struct node *node);
 void check_chunk_begins (struct sim *sim, const struct node *node,
                          const struct core_action *action);

@@ -18,8 +18,9 @@ is_write (const struct op *op)
   return op->kind != OP_READ && op->kind != OP_FLUSH;
 }
 
-static bool
-meet (uint32_t first, uint32_t count, uint32_t other, uint32_t other_count)
+bool
+cells_meet (uint32_t first, uint32_t count, uint32_t other,
+            uint32_t other_count)
 {
   return first < other + other_count && other < first + count;
 }
@@ -36,7 +37,7 @@ under_way (const struct sim *sim, const struct node *node, uint32_t cell)
     const struct op *op = &sim->ops[node->slots[i].op];
 
     if (node->slots[i].used && is_write (op) &&
-        meet (op->first, op->count, cell, 1))
+        cells_meet (op->first, op->count, cell, 1))
       return true;
   }
   return false;
@@ -113,7 +114,7 @@ check_beside_chunks (struct sim *sim, const struct node *node,
     const struct chunk_buffer *chunk = &node->chunks[i];
 
     if (is_read_now (chunk) &&
-        meet (op->first, op->count, chunk->first, chunk->count))
+        cells_meet (op->first, op->count, chunk->first, chunk->count))
       sim_fail (sim,
                 "I4: %c writes cells %u+%u while it reads %u+%u for the"
                 " peer",
@@ -135,7 +136,7 @@ check_chunk_begins (struct sim *sim, const struct node *node,
     const struct op *op = &sim->ops[slot->op];
 
     if (slot->used && slot->local && is_write (op) &&
-        meet (op->first, op->count, first, count))
+        cells_meet (op->first, op->count, first, count))
       sim_fail (sim,
                 "I4: %c reads cells %u+%u for the peer while it writes"
                 " %u+%u",

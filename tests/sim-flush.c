@@ -534,13 +534,15 @@ void
 flush_check_history (struct sim *sim)
 {
   static struct cell c;
-  bool *edges = sim_alloc (sim, sim->cells + 1);
+  const struct event *list;
   uint32_t count, cell, i;
-  const struct event *list = list_events (sim, &count);
+  bool *edges;
 
   if (sim->flush.broken)
     return;
   assert (sim->client_count == 1);
+  list = list_events (sim, &count);
+  edges = sim_alloc (sim, sim->cells + 1);
   mark_edges (sim, edges);
   for (cell = 0; cell < sim->cells; cell++) {
     if (cell > 0 && !edges[cell])

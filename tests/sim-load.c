@@ -89,8 +89,7 @@ overlaps (const struct sim *sim, const struct client *client,
     if (client->ops[i] == NO_OP)
       continue;
     other = &sim->ops[client->ops[i]];
-    if (op->first < other->first + other->count &&
-        other->first < op->first + op->count)
+    if (cells_meet (op->first, op->count, other->first, other->count))
       return true;
   }
   return false;

@@ -334,21 +334,20 @@ plan_unnoticed (struct sim *sim, struct fault *first, struct fault *second,
 static void
 plan_chains (struct sim *sim)
 {
-  const struct model *model = sim->model;
   uint32_t i;
 
   for (i = 0; i + 1 < sim->fault_count; i++) {
     struct fault *fault = &sim->faults[i];
 
-    if (model->durability == DURABILITY_FLUSH &&
+    if (flush_mode (sim) &&
         (fault->kind == FAULT_CRASH || fault->kind == FAULT_STOP) &&
         plan_random (sim, 3) == 0)
       plan_flushed (sim, fault, fault + 1);
-    if (model->durability == DURABILITY_FLUSH && fault->kind == FAULT_POWER &&
+    if (flush_mode (sim) && fault->kind == FAULT_POWER &&
         plan_random (sim, 4) == 0)
       plan_held (sim, fault, fault + 1,
                  i + 2 < sim->fault_count ? fault + 2 : NULL);
-    if (model->arbiter == ARBITER_ETCD && fault->kind == FAULT_PARTITION &&
+    if (sim->model->arbiter == ARBITER_ETCD && fault->kind == FAULT_PARTITION &&
         i + 2 < sim->fault_count && plan_random (sim, 3) == 0)
       plan_unnoticed (sim, fault, fault + 1, fault + 2);
   }

@@ -378,10 +378,12 @@ poll (struct sim *sim, const struct sim_event *event)
     if (load_idle (sim) && sim->read_next >= resize_cells (sim) &&
         (!flush_mode (sim) || flush_all_durable (sim))) {
       check_identical (sim);
-      if (flush_mode (sim) && !sim->model->split)
-        flush_check_history (sim);
-      else if (!sim->model->split)
-        history_check (sim);
+      if (!sim->model->split) {
+        if (flush_mode (sim))
+          flush_check_history (sim);
+        else
+          history_check (sim);
+      }
       enter (sim, PHASE_DONE);
     }
     else if (elapsed_ms > READ_LIMIT_MS)
