@@ -25,9 +25,10 @@ with_cut 'full resync' \
   'ctl "$first" resync --full --yes || fail "$(cat "$dir/says")"' true
 
 # The primary dies meanwhile: the key says that it went on alone.
+# The pause ends sessions, as above: what is unanswered then is sent again.
+note_fault begin
 ctl "$second" pause || fail "$(cat "$dir/says")"
 wait_answered "$pause"
-note_fault begin
 kill_node "$first"
 ctl "$second" resume || fail "$(cat "$dir/says")"
 wait_for 20 'node_status "$second" .reason | grep -q "went on without this"' ||
