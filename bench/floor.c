@@ -19,17 +19,24 @@
  *                                  then a word to the second, and both
  *                                  fdatasync: only this, the least that a
  *                                  flush of two copies can be, counts
+ *   floor relay SECONDS FILE FILE  128 KiB in order, 8 under way, to a second
+ *                                  process, which sends them on to a third;
+ *                                  both pwrite, the answers come back the
+ *                                  same way: the least that a replicated
+ *                                  write that is not durable can be
+ *   floor relay SECONDS FILE       the same without the third
  *   floor stream BYTES             so many through loopback TCP
  *   floor write BYTES FILE         so many written in order, one fdatasync
  *
  * Writes go to random blocks of the file.  Prints one line of JSON
- * (samples.h); of stream and write, each MiB counts as one, of bulk each
- * piece.
+ * (samples.h); of stream and write, each MiB counts as one, of bulk and
+ * relay each piece.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +55,7 @@ enum {
   MIB = 1024 * 1024,
   DEEP = 16, /* blocks before one fdatasync */
   PIECE = 128 * 1024,
+  UNDER_WAY = 8, /* pieces */
 };
 
 /* What a writer writes before each fdatasync. */
@@ -151,6 +159,15 @@ write_block (int fd, uint64_t block)
 }
 
 static void
+write_piece (int fd, uint64_t piece)
+{
+  uint64_t place = piece % (blocks_of (fd) * BLOCK / PIECE);
+
+  if (pwrite (fd, buffer, PIECE, (off_t) (place * PIECE)) != PIECE)
+    die ("pwrite");
+}
+
+static void
 make_durable (int fd)
 {
   if (fdatasync (fd) == -1)
@@ -247,6 +264,62 @@ run_flusher (int fd, const char *path)
     else
       write_block (file, block);
     send_all (fd, &block, sizeof block);
+  }
+}
+
+/* ... of a piece, when it is written. */
+static void
+run_last (int fd, const char *path)
+{
+  int file = open_file (path);
+  uint64_t piece;
+
+  while (receive_all (fd, buffer, PIECE)) {
+    memcpy (&piece, buffer, sizeof piece);
+    write_piece (file, piece);
+    send_all (fd, &piece, sizeof piece);
+  }
+}
+
+/* What run_relay passes pieces on to: a file, and the third process or -1. */
+static struct {
+  int file, to;
+} onward = { -1, -1 };
+
+static void
+relay_piece (int from)
+{
+  uint64_t piece;
+
+  if (!receive_all (from, buffer, PIECE))
+    _exit (EXIT_SUCCESS);
+  memcpy (&piece, buffer, sizeof piece);
+  if (onward.to != -1)
+    send_all (onward.to, buffer, PIECE);
+  write_piece (onward.file, piece);
+  if (onward.to == -1)
+    send_all (from, &piece, sizeof piece);
+}
+
+/* ... and the third process, if there is one, has it, too. */
+static void
+run_relay (int fd, const char *path)
+{
+  struct pollfd fds[] = { { .fd = fd, .events = POLLIN },
+                          { .fd = onward.to, .events = POLLIN } };
+  uint64_t piece;
+
+  (void) path;
+  for (;;) {
+    if (poll (fds, 2, -1) == -1)
+      die ("poll");
+    if (fds[1].revents != 0) {
+      if (!receive_all (onward.to, &piece, sizeof piece))
+        die ("the third process has ended");
+      send_all (fd, &piece, sizeof piece);
+    }
+    if (fds[0].revents != 0)
+      relay_piece (fd);
   }
 }
 
@@ -356,6 +429,37 @@ flush_for (double seconds, int socket, int file)
   samples_free (&samples);
 }
 
+static void
+tell_piece (int socket, uint64_t piece)
+{
+  memcpy (buffer, &piece, sizeof piece);
+  send_all (socket, buffer, PIECE);
+}
+
+static void
+relay_for (double seconds, int socket)
+{
+  struct samples samples = { .list = NULL };
+  int64_t start = now_ns (), end = start + (int64_t) (seconds * 1e9);
+  int64_t begun[UNDER_WAY], ended = start;
+  uint64_t piece;
+
+  for (piece = 0; piece < UNDER_WAY; piece++) {
+    begun[piece] = now_ns ();
+    tell_piece (socket, piece);
+  }
+  for (; ended < end; piece++) {
+    await_answer (socket, piece - UNDER_WAY);
+    ended = now_ns ();
+    samples_add (&samples, begun[piece % UNDER_WAY],
+                 ended - begun[piece % UNDER_WAY], false);
+    begun[piece % UNDER_WAY] = ended;
+    tell_piece (socket, piece);
+  }
+  samples_print (&samples, start, ended + 1, PIECE);
+  samples_free (&samples);
+}
+
 /* Beside a second process that does the same to its own file. */
 static void
 write_for (double seconds, int file, const struct group *group)
@@ -402,8 +506,8 @@ main (int argc, char **argv)
   void (*second) (int, const char *) = NULL;
   const struct group *group = NULL;
   const char *what = argc > 2 ? argv[1] : "";
-  int fd[2] = { -1, -1 }, file = -1;
-  pid_t child = 0;
+  int fd[2] = { -1, -1 }, to[2] = { -1, -1 }, file = -1;
+  pid_t child = 0, third = 0;
 
   if (strcmp (what, "ping") == 0 && argc == 3)
     second = run_echo;
@@ -425,13 +529,21 @@ main (int argc, char **argv)
     second = run_mirror;
   else if (strcmp (what, "flush") == 0 && argc == 5)
     second = run_flusher;
+  else if (strcmp (what, "relay") == 0 && argc >= 4)
+    second = run_relay;
   else if ((strcmp (what, "sync") != 0 && strcmp (what, "write") != 0) ||
            argc != 4)
-    die ("usage: floor ping|sync|two|deep|bulk|pair|flush SECONDS or "
-         "stream|write BYTES, FILE...");
+    die ("usage: floor ping|sync|two|deep|bulk|pair|flush|relay SECONDS "
+         "or stream|write BYTES, FILE...");
   if (argc > 3)
     file = open_file (argv[3]);
+  if (second == run_relay && argc > 4) {
+    tcp_pair (to);
+    third = start_second (run_last, to, argv[4]);
+  }
   if (second != NULL) {
+    onward.file = file;
+    onward.to = to[0];
     tcp_pair (fd);
     child = start_second (second, fd, argc > 4 ? argv[4] : NULL);
   }
@@ -439,6 +551,8 @@ main (int argc, char **argv)
     bulk (strtoull (argv[2], NULL, 10), fd[0], file);
   else if (second == run_flusher)
     flush_for (strtod (argv[2], NULL), fd[0], file);
+  else if (second == run_relay)
+    relay_for (strtod (argv[2], NULL), fd[0]);
   else if (group != NULL)
     write_for (strtod (argv[2], NULL), file, group);
   else
@@ -446,6 +560,10 @@ main (int argc, char **argv)
   if (second != NULL) {
     kill (child, SIGKILL);
     waitpid (child, NULL, 0);
+  }
+  if (third != 0) {
+    kill (third, SIGKILL);
+    waitpid (third, NULL, 0);
   }
   return 0;
 }

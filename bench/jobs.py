@@ -82,7 +82,7 @@ def job_list():
     jobs['cached-seqwrite'] = (
         '128K sequential write, not durable, depth 8',
         {'rw': 'write', 'size': 128 * KIB, 'depth': 8, 'order': 'sequential'},
-        cached)
+        ['floor'] + cached)
     jobs['cached-flush'] = (
         f'flush after {FLOOR_WRITES} 4K random writes',
         {'rw': 'flush', 'depth': FLOOR_WRITES},
@@ -133,7 +133,8 @@ class Contest:
     def measure(self, contestant, options):
         scale = self.bench.scale
         if contestant == 'floor':
-            kind = 'flush' if options['rw'] == 'flush' else 'pair'
+            kind = ('flush' if options['rw'] == 'flush'
+                    else 'relay' if 'size' in options else 'pair')
             return self.bench.meter.floor(kind, scale.slice_s,
                                           *self.floor_files)
         return self.bench.meter.load(
