@@ -91,6 +91,7 @@ void check_action (struct sim *sim, struct node *node,
 void check_accepted (struct sim *sim, int node, struct gen_id gen);
 void check_record (struct sim *sim, int node, const struct gen_record *record);
 void check_begin (struct sim *sim, const struct gen_record *record);
+bool is_target (const struct node *node);
 void check_identical (struct sim *sim);
 bool check_converged (struct sim *sim, const char **why);
 bool check_may_forget (struct sim *sim);

@@ -176,6 +176,15 @@ check_void (struct sim *sim, int node)
                 (unsigned long long) sim->gens[i].gen.id & 0xffff);
 }
 
+/* NODE has declared itself the target of a resync, maybe on a link that is
+ * gone when what the other node made of it is written down.
+ */
+bool
+is_target (const struct node *node)
+{
+  return node->disk.record.data == DATA_SYNCING;
+}
+
 /* NODE goes on alone by nobody's word: for the sake of plain clients, then,
  * and no proxied session may have been opened in the generation that ends.
  */
@@ -199,6 +208,23 @@ check_unasked (struct sim *sim, const struct node *node,
               'A' + node->index);
 }
 
+/* takeover=manual: NODE, the backup, takes over only from a peer that has
+ * said that its copy does not count.
+ */
+static void
+check_manual (struct sim *sim, const struct node *node,
+              const struct gen_record *record)
+{
+  const struct gen_record *its = &sim->nodes[1 - node->index].disk.record;
+
+  if (sim->takeover == TAKEOVER_MANUAL &&
+      record->history[0].kind == GEN_TAKEOVER && node->disk.record.both &&
+      its->data == DATA_CURRENT && !its->discard && !sim->store_fault &&
+      !sim->disk_hung)
+    sim_fail (sim, "%c takes over, which nobody told it to do",
+              'A' + node->index);
+}
+
 /* A node goes on alone: not between hello and decision, not as a target,
  * and not while store operations of its former role run.
  */
@@ -218,8 +244,10 @@ check_change (struct sim *sim, struct node *node,
   if (view.linked && view.peer_state == STATE_SOLO)
     sim_fail (sim, "I7: %c makes a generation though it is a target",
               'A' + node->index);
-  if (!view.linked)
+  if (!view.linked && !is_target (&sim->nodes[1 - node->index]))
     check_unasked (sim, node, record);
+  if (!view.linked)
+    check_manual (sim, node, record);
   flush_check_change (sim, node, view.linked);
   if (node->disk.record.both && node->local_writes > 0)
     sim_fail (sim, "I8: %c goes on alone while %u of its own writes run",

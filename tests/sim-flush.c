@@ -148,6 +148,8 @@ flush_check_change (struct sim *sim, const struct node *node, bool linked)
   if (node->lacks && !sim->model->force)
     sim_fail (sim, "flush: %c goes on alone, and was restarted as one of two",
               'A' + node->index);
+  if (is_target (&sim->nodes[1 - node->index]))
+    return;
   for (cell = 0; cell < sim->cells; cell++)
     if (disk->kept[cell] != disk->written[cell])
       sim_fail (sim, "flush: %c goes on alone, cell %u is not durable",
@@ -284,9 +286,10 @@ struct cell {
   uint32_t writers[VALUES]; /* of since */
   struct values late;       /* of writes without an answer, which may take
                           effect at any later time (as in sim-history.c) */
-  bool own;      /* the newest answered write is of the client that lives */
-  uint32_t lost; /* order of the newest loss, 0: none since a flush */
-  bool open;     /* a value was perhaps lost, and none flushed since */
+  bool own;          /* the newest answered write is of the client that lives */
+  uint32_t answered; /* that write's value */
+  uint32_t lost;     /* order of the newest loss, 0: none since a flush */
+  bool open;         /* a value was perhaps lost, and none flushed since */
   struct {
     uint32_t op;
     struct values may;
@@ -420,6 +423,19 @@ lost (struct cell *c, uint32_t order)
     lose (c);
 }
 
+/* The proxy sends what is answered and not flushed again.  A write that had
+ * an error is not kept, so what it left may be gone, though it was read.
+ */
+static void
+again (struct cell *c, uint32_t order)
+{
+  if (!c->own)
+    return;
+  c->lost = order;
+  if (has (&c->since, c->answered))
+    add (&c->may, c->answered);
+}
+
 static void
 read_answered (struct sim *sim, struct cell *c, uint32_t number, uint32_t cell)
 {
@@ -448,7 +464,7 @@ happen (struct sim *sim, struct cell *c, const struct event *event,
   else if (event->what == LOST)
     lost (c, event->order);
   else if (event->what == AGAIN)
-    c->lost = c->own ? event->order : c->lost;
+    again (c, event->order);
   else if (op->kind == OP_FLUSH && event->what == INVOKED)
     flush_invoked (c, event->op);
   else if (op->kind == OP_FLUSH)
@@ -458,7 +474,8 @@ happen (struct sim *sim, struct cell *c, const struct event *event,
   else if (event->what == INVOKED)
     write_invoked (sim, c, event->op, value_of (op, cell));
   else {
-    only (&c->may, value_of (op, cell));
+    c->answered = value_of (op, cell);
+    only (&c->may, c->answered);
     c->own = true;
   }
 }

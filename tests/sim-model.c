@@ -10,9 +10,10 @@ const struct model sim_models[MODE_COUNT] = {
     .name = "one",
     .text = "one proxied client; nodes and client die, lose power, stop,"
             " hang and restart in any number and order; links break, are"
-            " cut and slow, between any two; disks work",
+            " cut and slow, between any two; disks work; now and then"
+            " takeover=manual",
     .proxied_min = 1, .proxied_max = 1,
-    .takeover = TAKEOVER_PROXY, .partition = true,
+    .takeover = TAKEOVER_PROXY, .partition = true, .manual = true,
   },
   [MODE_STORE] = {
     .name = "store",
@@ -20,6 +21,7 @@ const struct model sim_models[MODE_COUNT] = {
             " full, and fail to sync, one node at a time",
     .proxied_min = 1, .proxied_max = 1,
     .takeover = TAKEOVER_PROXY, .partition = true, .store = true,
+    .manual = true,
   },
   [MODE_MANY] = {
     .name = "many",
@@ -51,6 +53,7 @@ const struct model sim_models[MODE_COUNT] = {
             " repeated; clocks drift by 2 %",
     .proxied_min = 1, .proxied_max = 2, .plain_max = 1,
     .takeover = TAKEOVER_PROXY, .arbiter = ARBITER_ETCD, .partition = true,
+    .manual = true,
   },
   [MODE_FLUSH] = {
     .name = "flush",

@@ -139,8 +139,8 @@ reads_freely (struct sim *sim, const struct node *node, const struct nbd *nbd,
               const struct op *op)
 {
   return op->kind == OP_READ && nbd->server == NBD_OPEN && !nbd->ended &&
-    !node->disk.fail_read && !node->disk.sync_failed &&
-    sim->options.script == NULL && core_reads_freely (node->core) &&
+    !store_read_fails (node) && sim->options.script == NULL &&
+    core_reads_freely (node->core) &&
     node_clock_ms (sim, node) < core_deadline (node->core) &&
     sim_chance (sim, 2);
 }

@@ -367,12 +367,12 @@ worker_run (struct sim *sim, const struct sim_event *event)
   node->jobs = node->jobs->next;
   if (node->jobs == NULL)
     node->jobs_tail = NULL;
-  if (packet->frame.type == WIRE_HASH_REQUEST) {
+  if (packet->frame.type == WIRE_HASH_REQUEST && !store_read_fails (node)) {
     shell_hash (sim, node, &packet->frame);
     worker_next (sim, node);
     return;
   }
-  if (node->disk.fail_write) {
+  if (packet->frame.type == WIRE_HASH_REQUEST || node->disk.fail_write) {
     apply_failed (sim, node, packet->frame.seq);
     return;
   }

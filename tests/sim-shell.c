@@ -36,6 +36,13 @@ local_done (struct sim *sim, struct node *node, uint32_t number, int error)
   node_step (sim, node, &event);
 }
 
+/* store.c reads no page cache whose fdatasync has failed. */
+bool
+store_read_fails (const struct node *node)
+{
+  return node->disk.fail_read || node->disk.sync_failed;
+}
+
 static void
 local_part (struct sim *sim, const struct sim_event *event)
 {
@@ -47,8 +54,7 @@ local_part (struct sim *sim, const struct sim_event *event)
   struct sim_event rest = *event;
   bool write = op->kind != OP_READ;
 
-  if (write ? node->disk.fail_write
-            : node->disk.fail_read || node->disk.sync_failed) {
+  if (write ? node->disk.fail_write : store_read_fails (node)) {
     local_done (sim, node, event->a,
                 write && node->disk.fail_space ? ENOSPC : EIO);
     return;
@@ -259,7 +265,7 @@ chunk_part (struct sim *sim, const struct sim_event *event)
   struct sim_event rest = *event;
   uint32_t from = event->b, to = (uint32_t) event->c;
 
-  if (node->disk.fail_read || node->disk.sync_failed) {
+  if (store_read_fails (node)) {
     chunk_done (sim, node, event->a, EIO);
     return;
   }

@@ -431,6 +431,8 @@ set_up (struct sim *sim, const struct sim_options *options)
   sim->takeover = sim->model->takeover;
   if (sim->model->split && sim_chance (sim, 2))
     sim->takeover = TAKEOVER_ANY;
+  else if (sim->model->manual && sim_chance (sim, 6))
+    sim->takeover = TAKEOVER_MANUAL;
   sim->cut_for_good = -1;
   if (sim->model->partition && sim->model->proxied_min > 0 &&
       (sim->model->plain_max == 0 || sim->model->arbiter == ARBITER_ETCD) &&

@@ -397,6 +397,7 @@ struct model {
   bool partition; /* links and pauses, any number at once */
   bool store;     /* store errors */
   bool split;     /* two nodes may acknowledge apart from each other */
+  bool manual;    /* now and then with takeover=manual */
   bool force;     /* the operator promotes and gives up */
 };
 
@@ -684,6 +685,7 @@ void shell_act (struct sim *sim, struct node *node,
                 const struct core_action *action);
 void shell_trace_event (struct sim *sim, const struct node *node,
                         const struct core_event *event);
+bool store_read_fails (const struct node *node);
 void shell_hash (struct sim *sim, struct node *node,
                  const struct wire_frame *frame);
 
