@@ -43,7 +43,7 @@ static const struct weight {
   { FAULT_NOISE, 1, 2, 1, 3 },
   { FAULT_FLAP, 0, 2, 0, 0 },
   { FAULT_WANDER, 0, 6, 0, 0 },
-  { FAULT_DEAF, 0, 3, 0, 0 },
+  { FAULT_DEAF, 0, 3, 0, 3 },
   { FAULT_SWITCH, 3, 4, 2, 4 },
   { FAULT_CLIENT_STALL, 3, 3, 1, 2 },
   { FAULT_CLIENT_LATE, 2, 2, 1, 1 },
