@@ -17,6 +17,13 @@
 
 enum { GEN_HISTORY = 32 }; /* generations a node remembers */
 
+/* The last epoch that is believed of a peer.  With a generation each
+ * microsecond a pair needs 146,000 years for it; whoever says more is no
+ * peer, and could have this node count past the end.  A superblock may say
+ * twice as much, because one goes on counting from what it believed.
+ */
+#define GEN_EPOCH_MAX (UINT64_MAX / 4)
+
 /* Epoch 0 names no generation: a blank node, a client without memory. */
 struct gen_id {
   uint64_t epoch;

@@ -41,7 +41,7 @@
  *     120  u64  made_size       with feature 8, else 0: the size that the
  *                               volume had at first, less than size
  *     128  32 generations of 40 bytes, the present one first:
- *              0  u64 epoch (not 0), 8 u64 id, 16 u64 client,
+ *              0  u64 epoch (1 to 2 * GEN_EPOCH_MAX), 8 u64 id, 16 u64 client,
  *             24  u64 session, 32 u32 kind (enum gen_kind), 36 u32 when
  *             it was made, in seconds since 1970, 0: not known
  *          those from history_count on are zeros
@@ -260,7 +260,8 @@ decode_history (const uint8_t *slot, struct gen_record *record)
     entry->session = get64 (at + 24);
     entry->kind = get32 (at + 32);
     entry->made_s = get32 (at + 36);
-    if (entry->gen.epoch == 0 || entry->kind >= GEN_KIND_COUNT)
+    if (entry->gen.epoch == 0 || entry->gen.epoch > 2 * GEN_EPOCH_MAX ||
+        entry->kind >= GEN_KIND_COUNT)
       return false;
   }
 
@@ -282,7 +283,6 @@ decode_attempt (const uint8_t *slot, struct gen_record *record)
   record->attempt.kind = kind;
   record->attempt_revision = get64 (slot + SLOT_ATTEMPT_FROM);
   return kind >= GEN_SOLO && kind <= GEN_SWITCH && record->history_count > 0 &&
-    record->history[0].gen.epoch < UINT64_MAX &&
     record->attempt.gen.epoch == record->history[0].gen.epoch + 1;
 }
 

@@ -309,8 +309,8 @@ decode_history (const uint8_t *payload, struct gen_record *record)
     entry->session = get_u64 (at + 24);
     entry->kind = get_u32 (at + 32);
     entry->made_s = 0;
-    if (entry->gen.epoch == 0 || entry->kind >= GEN_KIND_COUNT ||
-        get_u32 (at + 36) != 0)
+    if (entry->gen.epoch == 0 || entry->gen.epoch > GEN_EPOCH_MAX ||
+        entry->kind >= GEN_KIND_COUNT || get_u32 (at + 36) != 0)
       return false;
   }
 

@@ -197,18 +197,19 @@ START_TEST (strange_values_are_refused)
     { 56, 1, META_BAD_VALUE },    /* region size: no power of two */
     { 58, 0x02, META_BAD_VALUE }, /* region size: 128 KiB */
     { 60, DATA_STATE_COUNT, META_BAD_VALUE },
-    { 72, 16, META_BAD_VALUE }, /* unknown flag */
-    { 75, 1, META_BAD_VALUE },  /* unknown flag */
-    { 76, 33, META_BAD_VALUE }, /* history_count */
-    { 76, 31, META_BAD_VALUE }, /* something behind the history */
-    { 80, 1, META_BAD_VALUE },  /* an attempt without its feature */
-    { 107, 1, META_BAD_VALUE }, /* the same */
-    { 108, 1, META_BAD_VALUE }, /* reserved */
-    { 112, 1, META_BAD_VALUE }, /* a growth without its feature */
-    { 119, 1, META_BAD_VALUE }, /* the same */
-    { 120, 1, META_BAD_VALUE }, /* grown without its feature */
-    { 127, 1, META_BAD_VALUE }, /* the same */
-    { 128, 0, META_BAD_VALUE }, /* epoch 0 */
+    { 72, 16, META_BAD_VALUE },    /* unknown flag */
+    { 75, 1, META_BAD_VALUE },     /* unknown flag */
+    { 76, 33, META_BAD_VALUE },    /* history_count */
+    { 76, 31, META_BAD_VALUE },    /* something behind the history */
+    { 80, 1, META_BAD_VALUE },     /* an attempt without its feature */
+    { 107, 1, META_BAD_VALUE },    /* the same */
+    { 108, 1, META_BAD_VALUE },    /* reserved */
+    { 112, 1, META_BAD_VALUE },    /* a growth without its feature */
+    { 119, 1, META_BAD_VALUE },    /* the same */
+    { 120, 1, META_BAD_VALUE },    /* grown without its feature */
+    { 127, 1, META_BAD_VALUE },    /* the same */
+    { 128, 0, META_BAD_VALUE },    /* epoch 0 */
+    { 135, 0x80, META_BAD_VALUE }, /* an epoch past the last */
     { 160, GEN_KIND_COUNT, META_BAD_VALUE },
     { 1408, 1, META_BAD_VALUE }, /* reserved */
     { 4091, 1, META_BAD_VALUE }, /* reserved */

@@ -403,6 +403,8 @@ START_TEST (hello_out_of_range_is_refused)
     { 80, 4, 1 }, /* a grace */
     { 84, 4, 1 }, /* padding */
     { 127, 1, 1 },
+    { 128, 8, GEN_EPOCH_MAX + 1 },
+    { 128, 8, UINT64_MAX },
     { 128 + 32, 4, GEN_KIND_COUNT },
     { 128 + 36, 4, 1 },
     { WIRE_HELLO - 1, 1, 1 },
