@@ -19,7 +19,8 @@
  *       8  u32  version         META_VERSION
  *      12  u32  features        1 attempt, 2 cached, 4 growing, 8 grown; an
  *                               unknown bit is as a newer version
- *      16  u64  sequence        one more at each write, from 1
+ *      16  u64  sequence        one more at each write, from 1, at most
+ *                               INT64_MAX
  *      24  u64  volume          volume id; 0: blank
  *      32  u64  node            my node id, not 0
  *      40  u64  peer            the peer's node id; 0: not known
@@ -353,9 +354,10 @@ meta_decode (const uint8_t slot[META_SLOT], struct gen_record *record,
   };
   uint64_t number = get64 (slot + SLOT_SEQUENCE);
 
+  /* A higher number than disks live to see could not be counted on from. */
   if (get32 (slot + SLOT_VERSION) != META_VERSION || number == 0 ||
-      found.node == 0 || found.size == 0 || found.size > INT64_MAX ||
-      !meta_is_region_size (found.region_size) ||
+      number > INT64_MAX || found.node == 0 || found.size == 0 ||
+      found.size > INT64_MAX || !meta_is_region_size (found.region_size) ||
       found.data >= DATA_STATE_COUNT ||
       !history_suits (found.data, get32 (slot + SLOT_COUNT)) ||
       (flags & ~(uint32_t) FLAG_ALL) != 0 || get32 (slot + SLOT_ZERO) != 0 ||

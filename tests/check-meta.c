@@ -191,6 +191,7 @@ START_TEST (strange_values_are_refused)
     { 12, 4, META_BAD_VALUE },    /* growing, but to no size */
     { 12, 8, META_BAD_VALUE },    /* grown, but from no size */
     { 16, 0, META_BAD_VALUE },    /* sequence 0 */
+    { 23, 0x80, META_BAD_VALUE }, /* a sequence past the last */
     { 32, 0, META_BAD_VALUE },    /* node 0 */
     { 52, 0, META_BAD_VALUE },    /* size 0 */
     { 55, 0x80, META_BAD_VALUE }, /* size 2^63 */
