@@ -24,7 +24,6 @@
  *                                  both pwrite, the answers come back the
  *                                  same way: the least that a replicated
  *                                  write that is not durable can be
- *   floor relay SECONDS FILE       the same without the third
  *   floor stream BYTES             so many through loopback TCP
  *   floor write BYTES FILE         so many written in order, one fdatasync
  *
@@ -281,45 +280,33 @@ run_last (int fd, const char *path)
   }
 }
 
-/* What run_relay passes pieces on to: a file, and the third process or -1. */
-static struct {
-  int file, to;
-} onward = { -1, -1 };
+/* The relay's end of a connection to the third process. */
+static int third_socket = -1;
 
-static void
-relay_piece (int from)
-{
-  uint64_t piece;
-
-  if (!receive_all (from, buffer, PIECE))
-    _exit (EXIT_SUCCESS);
-  memcpy (&piece, buffer, sizeof piece);
-  if (onward.to != -1)
-    send_all (onward.to, buffer, PIECE);
-  write_piece (onward.file, piece);
-  if (onward.to == -1)
-    send_all (from, &piece, sizeof piece);
-}
-
-/* ... and the third process, if there is one, has it, too. */
+/* ... and the third process has it, too. */
 static void
 run_relay (int fd, const char *path)
 {
   struct pollfd fds[] = { { .fd = fd, .events = POLLIN },
-                          { .fd = onward.to, .events = POLLIN } };
+                          { .fd = third_socket, .events = POLLIN } };
+  int file = open_file (path);
   uint64_t piece;
 
-  (void) path;
   for (;;) {
     if (poll (fds, 2, -1) == -1)
       die ("poll");
     if (fds[1].revents != 0) {
-      if (!receive_all (onward.to, &piece, sizeof piece))
+      if (!receive_all (third_socket, &piece, sizeof piece))
         die ("the third process has ended");
       send_all (fd, &piece, sizeof piece);
     }
-    if (fds[0].revents != 0)
-      relay_piece (fd);
+    if (fds[0].revents != 0) {
+      if (!receive_all (fd, buffer, PIECE))
+        return;
+      memcpy (&piece, buffer, sizeof piece);
+      send_all (third_socket, buffer, PIECE);
+      write_piece (file, piece);
+    }
   }
 }
 
@@ -359,10 +346,10 @@ run_drain (int fd, const char *path)
 /* ---------------------------------------------------------------- rounds */
 
 static void
-tell (int socket, uint64_t block)
+tell (int socket, uint64_t number, size_t length)
 {
-  memcpy (buffer, &block, sizeof block);
-  send_all (socket, buffer, BLOCK);
+  memcpy (buffer, &number, sizeof number);
+  send_all (socket, buffer, length);
 }
 
 static void
@@ -381,7 +368,7 @@ static void
 play (int socket, int file, uint64_t block)
 {
   if (socket != -1)
-    tell (socket, block);
+    tell (socket, block, BLOCK);
   if (file != -1)
     write_durably (file, block);
   if (socket != -1)
@@ -415,25 +402,18 @@ flush_for (double seconds, int socket, int file)
   do {
     for (int i = 0; i < DEEP; i++) {
       block = splitmix_next (&random) % blocks;
-      tell (socket, block);
+      tell (socket, block, BLOCK);
       write_block (file, block);
       await_answer (socket, block);
     }
     begun = now_ns ();
-    tell (socket, flush_word);
+    tell (socket, flush_word, BLOCK);
     make_durable (file);
     await_answer (socket, flush_word);
     samples_add (&samples, begun, now_ns () - begun, false);
   } while (now_ns () < end);
   samples_print (&samples, start, now_ns () + 1, 0);
   samples_free (&samples);
-}
-
-static void
-tell_piece (int socket, uint64_t piece)
-{
-  memcpy (buffer, &piece, sizeof piece);
-  send_all (socket, buffer, PIECE);
 }
 
 static void
@@ -446,7 +426,7 @@ relay_for (double seconds, int socket)
 
   for (piece = 0; piece < UNDER_WAY; piece++) {
     begun[piece] = now_ns ();
-    tell_piece (socket, piece);
+    tell (socket, piece, PIECE);
   }
   for (; ended < end; piece++) {
     await_answer (socket, piece - UNDER_WAY);
@@ -454,7 +434,7 @@ relay_for (double seconds, int socket)
     samples_add (&samples, begun[piece % UNDER_WAY],
                  ended - begun[piece % UNDER_WAY], false);
     begun[piece % UNDER_WAY] = ended;
-    tell_piece (socket, piece);
+    tell (socket, piece, PIECE);
   }
   samples_print (&samples, start, ended + 1, PIECE);
   samples_free (&samples);
@@ -529,7 +509,7 @@ main (int argc, char **argv)
     second = run_mirror;
   else if (strcmp (what, "flush") == 0 && argc == 5)
     second = run_flusher;
-  else if (strcmp (what, "relay") == 0 && argc >= 4)
+  else if (strcmp (what, "relay") == 0 && argc == 5)
     second = run_relay;
   else if ((strcmp (what, "sync") != 0 && strcmp (what, "write") != 0) ||
            argc != 4)
@@ -537,13 +517,12 @@ main (int argc, char **argv)
          "or stream|write BYTES, FILE...");
   if (argc > 3)
     file = open_file (argv[3]);
-  if (second == run_relay && argc > 4) {
+  if (second == run_relay) {
     tcp_pair (to);
-    third = start_second (run_last, to, argv[4]);
+    third = start_second (run_last, to, argv[3]);
+    third_socket = to[0];
   }
   if (second != NULL) {
-    onward.file = file;
-    onward.to = to[0];
     tcp_pair (fd);
     child = start_second (second, fd, argc > 4 ? argv[4] : NULL);
   }
