@@ -151,19 +151,22 @@ blocks_of (int fd)
 }
 
 static void
+write_place (int fd, uint64_t place, uint32_t size)
+{
+  if (pwrite (fd, buffer, size, (off_t) (place * size)) != (ssize_t) size)
+    die ("pwrite");
+}
+
+static void
 write_block (int fd, uint64_t block)
 {
-  if (pwrite (fd, buffer, BLOCK, (off_t) (block * BLOCK)) != BLOCK)
-    die ("pwrite");
+  write_place (fd, block, BLOCK);
 }
 
 static void
 write_piece (int fd, uint64_t piece)
 {
-  uint64_t place = piece % (blocks_of (fd) * BLOCK / PIECE);
-
-  if (pwrite (fd, buffer, PIECE, (off_t) (place * PIECE)) != PIECE)
-    die ("pwrite");
+  write_place (fd, piece % (blocks_of (fd) * BLOCK / PIECE), PIECE);
 }
 
 static void
@@ -193,9 +196,7 @@ write_groups (int fd, const struct group *group, uint64_t random,
     for (uint32_t i = 0; i < group->count; i++) {
       place = (group->is_sequential ? next++ : splitmix_next (&random)) %
         places;
-      if (pwrite (fd, buffer, group->size, (off_t) (place * group->size)) !=
-          (ssize_t) group->size)
-        die ("pwrite");
+      write_place (fd, place, group->size);
     }
     make_durable (fd);
     ended_ns = now_ns ();
@@ -226,6 +227,15 @@ start_second (void (*run) (int fd, const char *path), int fd[2],
   return child;
 }
 
+static void
+end (pid_t child)
+{
+  if (child == 0)
+    return;
+  kill (child, SIGKILL);
+  waitpid (child, NULL, 0);
+}
+
 /* Its answer to each message is the first 8 bytes of it. */
 static void
 run_echo (int fd, const char *path)
@@ -235,55 +245,52 @@ run_echo (int fd, const char *path)
     send_all (fd, buffer, sizeof (uint64_t));
 }
 
-/* ... when it is durable. */
+/* ... of SIZE, when DO_IT has done to the file what it says. */
+static void
+answer_each (int fd, const char *path, size_t size,
+             void (*do_it) (int file, uint64_t number))
+{
+  int file = open_file (path);
+  uint64_t number;
+
+  while (receive_all (fd, buffer, size)) {
+    memcpy (&number, buffer, sizeof number);
+    do_it (file, number);
+    send_all (fd, &number, sizeof number);
+  }
+}
+
 static void
 run_mirror (int fd, const char *path)
 {
-  int file = open_file (path);
-  uint64_t block;
-
-  while (receive_all (fd, buffer, BLOCK)) {
-    memcpy (&block, buffer, sizeof block);
-    write_durably (file, block);
-    send_all (fd, &block, sizeof block);
-  }
+  answer_each (fd, path, BLOCK, write_durably);
 }
 
-/* ... when it is written, or what was written is durable. */
+static void
+write_or_flush (int file, uint64_t block)
+{
+  if (block == flush_word)
+    make_durable (file);
+  else
+    write_block (file, block);
+}
+
 static void
 run_flusher (int fd, const char *path)
 {
-  int file = open_file (path);
-  uint64_t block;
-
-  while (receive_all (fd, buffer, BLOCK)) {
-    memcpy (&block, buffer, sizeof block);
-    if (block == flush_word)
-      make_durable (file);
-    else
-      write_block (file, block);
-    send_all (fd, &block, sizeof block);
-  }
+  answer_each (fd, path, BLOCK, write_or_flush);
 }
 
-/* ... of a piece, when it is written. */
 static void
 run_last (int fd, const char *path)
 {
-  int file = open_file (path);
-  uint64_t piece;
-
-  while (receive_all (fd, buffer, PIECE)) {
-    memcpy (&piece, buffer, sizeof piece);
-    write_piece (file, piece);
-    send_all (fd, &piece, sizeof piece);
-  }
+  answer_each (fd, path, PIECE, write_piece);
 }
 
 /* The relay's end of a connection to the third process. */
 static int third_socket = -1;
 
-/* ... and the third process has it, too. */
+/* Its answer to a piece is the third process's. */
 static void
 run_relay (int fd, const char *path)
 {
@@ -536,13 +543,7 @@ main (int argc, char **argv)
     write_for (strtod (argv[2], NULL), file, group);
   else
     play_for (strtod (argv[2], NULL), fd[0], file);
-  if (second != NULL) {
-    kill (child, SIGKILL);
-    waitpid (child, NULL, 0);
-  }
-  if (third != 0) {
-    kill (third, SIGKILL);
-    waitpid (third, NULL, 0);
-  }
+  end (child);
+  end (third);
   return 0;
 }

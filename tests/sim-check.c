@@ -244,10 +244,10 @@ check_change (struct sim *sim, struct node *node,
   if (view.linked && view.peer_state == STATE_SOLO)
     sim_fail (sim, "I7: %c makes a generation though it is a target",
               'A' + node->index);
-  if (!view.linked && !is_target (&sim->nodes[1 - node->index]))
+  if (!view.linked && !is_target (&sim->nodes[1 - node->index])) {
     check_unasked (sim, node, record);
-  if (!view.linked)
     check_manual (sim, node, record);
+  }
   flush_check_change (sim, node, view.linked);
   if (node->disk.record.both && node->local_writes > 0)
     sim_fail (sim, "I8: %c goes on alone while %u of its own writes run",

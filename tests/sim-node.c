@@ -357,6 +357,7 @@ worker_run (struct sim *sim, const struct sim_event *event)
   struct sim_event rest = node_event (node, apply_rest);
   struct packet *packet;
   uint32_t count, half;
+  bool hash;
 
   if (node->jobs == NULL) {
     worker_next (sim, node);
@@ -367,13 +368,14 @@ worker_run (struct sim *sim, const struct sim_event *event)
   node->jobs = node->jobs->next;
   if (node->jobs == NULL)
     node->jobs_tail = NULL;
-  if (packet->frame.type == WIRE_HASH_REQUEST && !store_read_fails (node)) {
-    shell_hash (sim, node, &packet->frame);
-    worker_next (sim, node);
+  hash = packet->frame.type == WIRE_HASH_REQUEST;
+  if (hash ? store_read_fails (node) : node->disk.fail_write) {
+    apply_failed (sim, node, packet->frame.seq);
     return;
   }
-  if (packet->frame.type == WIRE_HASH_REQUEST || node->disk.fail_write) {
-    apply_failed (sim, node, packet->frame.seq);
+  if (hash) {
+    shell_hash (sim, node, &packet->frame);
+    worker_next (sim, node);
     return;
   }
   count = cells_in (packet->frame.offset, packet->frame.length);
